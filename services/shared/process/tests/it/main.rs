@@ -1,0 +1,78 @@
+//! Real children.
+
+use std::time::{Duration, Instant};
+
+use kfops_process::{Command, Limits, Sandbox};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test]
+async fn environment_is_bare_and_output_is_kept() {
+    let ended = Command::new("env").env("GIVEN", "1").run(&CancellationToken::new()).await.unwrap();
+    assert!(ended.success());
+    assert!(ended.output.contains("GIVEN=1"));
+    assert!(!ended.output.contains("CARGO"), "{}", ended.output);
+}
+
+#[tokio::test]
+async fn time_limit_ends_grandchildren_too() {
+    let marker = format!("{}.{}", 98_000 + std::process::id() % 1000, std::process::id());
+    let begun = Instant::now();
+    let script = format!("sleep {marker} & sleep {marker}");
+    let ended = Command::new("sh")
+        .args(["-c", &script])
+        .timeout(Duration::from_millis(300))
+        .run(&CancellationToken::new())
+        .await
+        .unwrap();
+    assert!(ended.timed_out);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let left =
+        Command::new("pgrep").args(["-f", &format!("^sleep {marker}")]).run(&CancellationToken::new()).await.unwrap();
+    assert_eq!(left.code, Some(1), "left behind: {}", left.output);
+}
+
+#[tokio::test]
+async fn cancellation_ends_it() {
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let ended = Command::new("sleep").arg("100").run(&cancel).await.unwrap();
+    assert!(ended.canceled);
+}
+
+#[tokio::test]
+async fn a_missing_program_is_a_clear_failure() {
+    let failure = Command::new("no-such-program-here").run(&CancellationToken::new()).await;
+    // With setpriv in between, the failure is setpriv's exit code 127 and its message.
+    match failure {
+        Ok(ended) => assert!(ended.output.contains("no-such-program-here"), "{}", ended.output),
+        Err(failure) => assert!(failure.message.contains("no-such-program-here")),
+    }
+}
+
+#[tokio::test]
+async fn sandbox_has_no_network_and_cannot_write() {
+    let sandbox = Sandbox::detect().await;
+    if sandbox == Sandbox::None {
+        eprintln!("no sandbox on this machine");
+        return;
+    }
+    let inside = tempfile::tempdir().unwrap();
+    let script = format!("cat /proc/net/dev | wc -l; echo x > {0}/ok; ulimit -v", inside.path().display());
+    let command = Command::new("sh").args(["-c", &script]);
+    let ended =
+        sandbox.wrap(command, &[inside.path()], &Limits::default()).run(&CancellationToken::new()).await.unwrap();
+    assert!(ended.success(), "{}", ended.output);
+    let mut lines = ended.output.lines();
+    // Two header lines and the loopback device.
+    assert_eq!(lines.next().map(str::trim), Some("3"), "{}", ended.output);
+    assert_eq!(lines.next().map(str::trim), Some("4194304"));
+    assert!(inside.path().join("ok").exists());
+    if sandbox == Sandbox::Bubblewrap {
+        let target = std::env::current_dir().unwrap().join("written-from-the-sandbox");
+        let command = Command::new("touch").arg(&target);
+        let ended =
+            sandbox.wrap(command, &[inside.path()], &Limits::default()).run(&CancellationToken::new()).await.unwrap();
+        assert!(!ended.success());
+        assert!(!target.exists());
+    }
+}
