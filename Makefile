@@ -1,0 +1,40 @@
+# `make demo`: everything from a fresh machine to a live model. `make test`: everything tested.
+SHELL := /bin/bash
+CACHE ?= $(or $(KFOPS_CACHE),$(HOME)/.cache/kfops)
+export KFOPS_CACHE := $(CACHE)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+REPORT ?=
+DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
+
+.PHONY: help demo test lint bench build setup schema clean-cache
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: setup ## the story of three pull requests on real parts, without a person (REPORT=FILE writes JSON)
+	cargo build --quiet --locked --bin kfc
+	$(CARGO_TARGET_DIR)/debug/kfc local demo $(DEMO_ARGS)
+
+test: setup ## all tests
+	cargo build --locked --workspace --bins
+	$(CARGO_TARGET_DIR)/debug/kfc local provision --env > $(CACHE)/test.env
+	set -a && source $(CACHE)/test.env && set +a && cargo test --locked --workspace
+
+lint: setup ## rustfmt, clippy, cargo deny, buf
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	deploy/lint/deny
+	deploy/lint/buf
+
+bench: setup ## idle memory of the five services, time from start to ready
+	cargo build --release --locked --workspace --bins
+	cargo run --release --locked --package kfops-tests --bin bench-services
+
+build: setup ## all binaries, optimised
+	cargo build --release --locked --workspace --bins
+
+schema: ## writes docs/kfops.schema.json anew
+	UPDATE_SCHEMA=1 cargo test --locked --package kfops-project schema
+
+setup:
+	@deploy/setup
