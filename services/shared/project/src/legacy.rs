@@ -8,12 +8,13 @@ use serde_json::Value as Json;
 
 use crate::{
     diagnostic::{Diagnostic, Severity},
+    environments::{Environments, Strategy, Target, Timeouts},
     policy::Policy,
     position::Positions,
     read::{Reading, typed},
     schema,
     shape::Rules,
-    types::{Environments, Image, Images, Model, Pipeline, Project, Serving, Strategy, Target, Timeouts},
+    types::{Image, Images, Model, Pipeline, Project, Serving},
     yaml::Node,
 };
 

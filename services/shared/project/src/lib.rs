@@ -4,6 +4,7 @@
 //! that is wrong with a repository, each with its line and column. Nothing here does I/O except through [`Files`].
 
 mod diagnostic;
+mod environments;
 mod files;
 mod legacy;
 mod path;
@@ -13,6 +14,7 @@ mod quantity;
 mod read;
 mod repository;
 mod rules;
+mod scalar;
 mod schema;
 mod shape;
 mod suggest;
@@ -24,6 +26,7 @@ mod yaml;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity, render};
+pub use environments::{Environment, Environments, Strategy, Target, Timeouts};
 pub use files::{EntryKind, FileError, Files, Folder, Memory};
 pub use path::normalize;
 pub use policy::{Permission, Policy, ResolvedRule, Rule};
@@ -31,7 +34,4 @@ pub use quantity::{Duration, Percent, QuantityError};
 pub use read::{Loaded, PROJECT_FILES};
 pub use repository::check;
 pub use schema::json_schema;
-pub use types::{
-    Environment, Environments, Image, Images, Model, Pipeline, Project, Serving, Strategy, Target, TemplateKind,
-    Timeouts,
-};
+pub use types::{Image, Images, Model, Pipeline, Project, Serving, TemplateKind};

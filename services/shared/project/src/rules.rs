@@ -2,9 +2,10 @@
 
 use crate::{
     diagnostic::Diagnostic,
+    environments::Strategy,
     position::{Position, Positions},
     shape::{quantity, short},
-    types::{Project, Strategy},
+    types::Project,
 };
 
 /// Checks text against one of our formats and returns its normal form; a message otherwise.
@@ -139,9 +140,10 @@ fn strategy(file: &str, base: &str, strategy: &Strategy, place: &Places<'_>, out
         out.push(Diagnostic::error(file, at, path, format!("{} is more than 100%", strategy.max_error_rate)));
     }
     if strategy.timeout <= strategy.hold {
-        let (path, at) = place.of(&format!("{base}.timeout"));
-        let message =
-            format!("a step's timeout ({}) must be longer than its hold ({})", strategy.timeout, strategy.hold);
+        let timeout = format!("{base}.timeout");
+        let key = if place.written(&timeout) { timeout } else { format!("{base}.hold") };
+        let (path, at) = place.of(&key);
+        let message = format!("hold ({}) must be shorter than timeout ({})", strategy.hold, strategy.timeout);
         out.push(Diagnostic::error(file, at, path, message));
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! The schema comes from the Rust types, so the two cannot disagree. Formats that start with `kfops-` are ours.
 
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Map, Value as Json};
 
 use crate::{
     diagnostic::{Diagnostic, Severity},
     path,
     position::{Position, Positions, at, join},
     quantity::{Duration, Percent},
+    scalar::resolve,
     suggest::nearest,
     yaml::{Key, Node, Value},
 };
@@ -142,7 +143,7 @@ impl<'a> Shape<'a> {
                 }
             };
         }
-        let value = plain.then(|| resolve(text)).unwrap_or_else(|| Json::String(text.to_owned()));
+        let value = if plain { resolve(text) } else { Json::String(text.to_owned()) };
         let fits = match types {
             ["integer"] => value.is_i64() || value.is_u64(),
             ["number"] => value.is_number(),
@@ -219,30 +220,6 @@ fn choices(schema: &Json) -> Vec<&str> {
         .collect()
 }
 
-/// What a plain scalar means, as YAML 1.2's core schema says.
-fn resolve(text: &str) -> Json {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Json::Null,
-        "true" | "True" | "TRUE" => return Json::Bool(true),
-        "false" | "False" | "FALSE" => return Json::Bool(false),
-        _ => {}
-    }
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let integer = match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
-        (Some(hex), _) => i64::from_str_radix(hex, 16).ok(),
-        (_, Some(octal)) => i64::from_str_radix(octal, 8).ok(),
-        _ if digits.chars().all(|c| c.is_ascii_digit()) => text.parse().ok(),
-        _ => None,
-    };
-    if let Some(integer) = integer {
-        return Json::Number(integer.into());
-    }
-    let float = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'));
-    let number = float.then(|| text.parse::<f64>().ok()).flatten().and_then(Number::from_f64);
-    number.map_or_else(|| Json::String(text.to_owned()), Json::Number)
-}
-
 fn wanted(types: &[&str], schema: &Json) -> &'static str {
     match (types, schema.get("format").and_then(Json::as_str)) {
         (_, Some("kfops-duration")) => "a duration such as 30s",
@@ -282,28 +259,5 @@ pub(crate) fn quantity(format: &str, text: &str) -> Option<Result<String, String
         "kfops-percent" => Some(text.parse::<Percent>().map(|_| text.to_owned()).map_err(|e| e.to_string())),
         "kfops-path" => Some(path::normalize(text)),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_scalars() {
-        for (text, json) in [
-            ("3", Json::from(3)),
-            ("-3", Json::from(-3)),
-            ("0x1f", Json::from(31)),
-            ("1e3", Json::from(1000.0)),
-            (".5", Json::from(0.5)),
-            ("yes", Json::from("yes")),
-            ("1.2.3", Json::from("1.2.3")),
-            (".inf", Json::from(".inf")),
-            ("2026-01-01", Json::from("2026-01-01")),
-            ("~", Json::Null),
-        ] {
-            assert_eq!(resolve(text), json, "{text}");
-        }
     }
 }

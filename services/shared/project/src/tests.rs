@@ -173,17 +173,17 @@ fn single_problems() {
             "8:13: pipeline.function: `my fn` is not the name of a Python function",
         ),
         ("policy:\n", "---\na: b\n---\npolicy:\n", "22:1: a second document; only one is read"),
-        ("{namespace: team-iris-staging}", "", "19:11: environments.staging: expected a mapping, found nothing"),
+        ("{namespace: team-iris-staging}", "", "19:10: environments.staging: expected a mapping, found nothing"),
         ("kind: Project\n", "", "1:1: missing key `kind`"),
         (
             "hold: 2m",
             "hold: 1h",
-            "20:17: environments.production.strategy: a step's timeout (10m) must be longer than its hold (1h)",
+            "20:68: environments.production.strategy.hold: hold (1h) must be shorter than timeout (10m)",
         ),
         (
             "include: [src]",
             "include: [src, pipelines/../src]",
-            "6:67: images.build[0].include[1]: another included folder is also copied to src",
+            "6:66: images.build[0].include[1]: another included folder is also copied to src",
         ),
         ("source: pipelines/iris.py", "source: src", "9:11: pipeline.source: src is not a file"),
     ] {
@@ -297,6 +297,19 @@ image_builder:
             ),
         ]
     );
+}
+
+#[test]
+fn the_example_has_no_problems() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../examples/iris");
+    let files = Folder::new(folder).unwrap();
+    assert_eq!(lines(&files), Vec::<String>::new());
+    let project = Project::load(&files).unwrap().project;
+    assert_eq!(project.images.build.len(), 2);
+    // The pipeline's reference must be one that can be pinned.
+    let registry = project.images.registry.unwrap();
+    let source = String::from_utf8(files.read(&project.pipeline.source, 1 << 20).unwrap()).unwrap();
+    assert!(source.contains(&format!("\"{registry}/trainer\"")));
 }
 
 #[test]
