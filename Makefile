@@ -34,7 +34,7 @@ build: setup ## all binaries, optimised
 	cargo build --release --locked --workspace --bins
 
 schema: ## writes docs/kfops.schema.json anew
-	UPDATE_SCHEMA=1 cargo test --locked --package kfops-project schema
+	KFOPS_UPDATE=1 cargo test --locked --package kfops-project
 
 setup:
 	@deploy/setup
