@@ -1,0 +1,112 @@
+//! Deployments and their statuses.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+
+use super::context::{Context, id};
+use super::input::Input;
+use super::respond::Answer;
+use crate::error::{Error, Result};
+use crate::events::Scene;
+use crate::model::{Repository, Role, User};
+use crate::store::Deployment;
+use crate::{json, store};
+
+type Repo = Path<(String, String)>;
+type One = Path<(String, String, String)>;
+
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+fn row(creator: User, sha: String, environment: String, parent: Option<i64>, fields: Map<String, Value>) -> Deployment {
+    Deployment { id: 0, parent, sha, environment, fields, created_at: String::new(), creator }
+}
+
+pub(super) async fn list(ctx: Context, Path((owner, repo)): Repo) -> Result<Response, Answer> {
+    let repository = ctx.repository(&owner, &repo).await?;
+    let (page, id) = (ctx.page(), repository.id);
+    let sha = ctx.param("sha").map(str::to_owned);
+    let environment = ctx.param("environment").map(str::to_owned);
+    let found =
+        ctx.hub.store.read(move |db| store::deployments(db, id, sha.as_deref(), environment.as_deref(), page)).await?;
+    Ok(ctx.list(found, |one| json::deployment(&ctx.hub.urls, &repository, one)))
+}
+
+pub(super) async fn create(
+    ctx: Context,
+    Path((owner, repo)): Repo,
+    Input(fields): Input<Map<String, Value>>,
+) -> Result<Response, Answer> {
+    let repository = ctx.repository(&owner, &repo).await?;
+    let user = ctx.require(&repository, Role::Write).await?;
+    let reference = text(&fields, "ref").ok_or_else(|| Error::field("Deployment", "ref", "missing_field"))?;
+    let sha = ctx.hub.bare(&repository)?.commit_of(reference).await?;
+    let sha = sha.ok_or_else(|| Error::invalid(format!("No ref found for: {reference}")))?;
+    let environment = text(&fields, "environment").unwrap_or("production").to_owned();
+    let made = keep(&ctx, &repository, "deployment", row(user, sha, environment, None, fields)).await?;
+    let body = json::deployment(&ctx.hub.urls, &repository, &made);
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+async fn keep(ctx: &Context, repository: &Repository, event: &'static str, new: Deployment) -> Result<Deployment> {
+    let scene = Scene::new(&ctx.hub.urls, repository, &new.creator);
+    ctx.hub
+        .change(move |db| {
+            let made = store::create_deployment(db, scene.repository.id, new)?;
+            let fields = match made.parent {
+                None => json!({ "deployment": json::deployment(&scene.urls, &scene.repository, &made) }),
+                Some(parent) => {
+                    let deployment = store::deployment(db, scene.repository.id, parent)?.ok_or(Error::NotFound)?;
+                    json!({
+                        "deployment": json::deployment(&scene.urls, &scene.repository, &deployment),
+                        "deployment_status": json::deployment_status(&scene.urls, &scene.repository, &made),
+                    })
+                }
+            };
+            scene.emit(db, event, Some("created"), fields)?;
+            Ok(made)
+        })
+        .await
+}
+
+async fn find(ctx: &Context, repository: &Repository, number: &str) -> Result<Deployment> {
+    let (repository, number) = (repository.id, id(number)?);
+    ctx.hub.store.read(move |db| store::deployment(db, repository, number)).await?.ok_or(Error::NotFound)
+}
+
+pub(super) async fn get_one(ctx: Context, Path((owner, repo, id)): One) -> Result<Json<Value>, Answer> {
+    let repository = ctx.repository(&owner, &repo).await?;
+    let found = find(&ctx, &repository, &id).await?;
+    Ok(Json(json::deployment(&ctx.hub.urls, &repository, &found)))
+}
+
+pub(super) async fn statuses(ctx: Context, Path((owner, repo, id)): One) -> Result<Response, Answer> {
+    let repository = ctx.repository(&owner, &repo).await?;
+    let deployment = find(&ctx, &repository, &id).await?;
+    let page = ctx.page();
+    let found = ctx.hub.store.read(move |db| store::deployment_statuses(db, deployment.id, page)).await?;
+    Ok(ctx.list(found, |one| json::deployment_status(&ctx.hub.urls, &repository, one)))
+}
+
+pub(super) async fn create_status(
+    ctx: Context,
+    Path((owner, repo, id)): One,
+    Input(fields): Input<Map<String, Value>>,
+) -> Result<Response, Answer> {
+    let repository = ctx.repository(&owner, &repo).await?;
+    let user = ctx.require(&repository, Role::Write).await?;
+    let deployment = find(&ctx, &repository, &id).await?;
+    let known = ["error", "failure", "inactive", "in_progress", "queued", "pending", "success"];
+    if !text(&fields, "state").is_some_and(|state| known.contains(&state)) {
+        return Err(Error::field("DeploymentStatus", "state", "invalid").into());
+    }
+    let environment = text(&fields, "environment").unwrap_or(&deployment.environment).to_owned();
+    let new = row(user, deployment.sha, environment, Some(deployment.id), fields);
+    let made = keep(&ctx, &repository, "deployment_status", new).await?;
+    let body = json::deployment_status(&ctx.hub.urls, &repository, &made);
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}

@@ -1,0 +1,384 @@
+//! A running forge, and what a program does with it directly.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use kfops_core::{Failure, Reason};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::git::Git;
+use crate::hub::Hub;
+use crate::json::Urls;
+use crate::model::{Repository, Role, User};
+use crate::pulls::NewPull;
+use crate::settings::Settings;
+use crate::store::{self, NewHook, Store};
+use crate::{api, deliver, names, page, smart_http};
+
+/// A running forge.
+#[derive(Debug)]
+pub struct Forge {
+    hub: Arc<Hub>,
+    addr: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+    sender: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What an import found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// The branch that pull requests go to.
+    pub default_branch: String,
+    /// Branches that are new here or went forward.
+    pub updated: Vec<String>,
+    /// Branches that went another way here than in the source, and were left as they are here.
+    pub diverged: Vec<String>,
+}
+
+impl Forge {
+    /// Starts a forge over its folder: a new one, or one that was there before, however it ended.
+    ///
+    /// # Errors
+    /// When the folder, git or the address cannot be used.
+    pub async fn start(settings: Settings) -> Result<Self, Failure> {
+        let resource = format!("forge {}", settings.root.display());
+        let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+            Failure::new(Reason::InvalidArgument, format!("cannot listen on {}: {error}", settings.listen))
+                .on(&resource)
+                .action("choose another address, or end the process that holds it")
+        })?;
+        Self::open(settings, listener).await.map_err(|error| error.into_failure(&resource))
+    }
+
+    async fn open(settings: Settings, listener: TcpListener) -> Result<Self> {
+        let addr = listener.local_addr()?;
+        make_private(&settings.root).await?;
+        let git = Git::open(&settings.root).await?;
+        let database: PathBuf = settings.root.join("forge.db");
+        let store = tokio::task::spawn_blocking(move || Store::open(&database)).await.map_err(Error::internal)??;
+        let urls = Urls::new(&settings.public_url.clone().unwrap_or_else(|| format!("http://{addr}")));
+        let hold = settings.hold_deliveries;
+        let hub = Arc::new(Hub::open(settings, store, git, urls).await?);
+        hub.sync_all().await?;
+        let stop = CancellationToken::new();
+        let app: Router = Router::new()
+            .merge(api::router(&hub))
+            .merge(smart_http::router())
+            .merge(page::router())
+            .fallback(api::not_found)
+            .with_state(hub.clone());
+        let (quit, service) = (stop.clone(), app.into_make_service_with_connect_info::<SocketAddr>());
+        let server = tokio::spawn(async move {
+            let done = axum::serve(listener, service).with_graceful_shutdown(quit.cancelled_owned()).await;
+            if let Err(error) = done {
+                tracing::error!(%error, "forge stopped");
+            }
+        });
+        let forge = Self { hub, addr, stop, server, sender: std::sync::Mutex::new(None) };
+        if !hold {
+            forge.deliver();
+        }
+        tracing::info!(url = forge.url(), "forge ready");
+        Ok(forge)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Base of pages and of `git clone`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.hub.urls.base()
+    }
+
+    /// Base of the REST API, for octocrab's `base_uri`.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("{}/api/v3", self.url())
+    }
+
+    /// What to clone.
+    #[must_use]
+    pub fn clone_url(&self, owner: &str, name: &str) -> String {
+        format!("{}/{owner}/{name}.git", self.url())
+    }
+
+    /// The page of a pull request.
+    #[must_use]
+    pub fn pull_request_url(&self, owner: &str, name: &str, number: u64) -> String {
+        format!("{}/{owner}/{name}/pull/{number}", self.url())
+    }
+
+    /// How many REST requests it has answered since its start.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.hub.requests.load(Ordering::Relaxed)
+    }
+
+    /// Starts sending webhooks, where [`Settings::hold_deliveries`] held them back.
+    pub fn deliver(&self) {
+        let mut sender = self.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sender.get_or_insert_with(|| tokio::spawn(deliver::run(self.hub.clone(), self.stop.clone())));
+    }
+
+    /// Stops taking requests, finishes the ones at hand for at most five seconds, and ends.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let limit = std::time::Duration::from_secs(5);
+        if tokio::time::timeout(limit, &mut self.server).await.is_err() {
+            self.server.abort();
+        }
+        let sender = self.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            sender.await.ok();
+        }
+    }
+
+    /// Makes a user, or gives it another role in every repository.
+    ///
+    /// # Errors
+    /// When the login is none.
+    pub async fn create_user(&self, login: &str, role: Role) -> Result<(), Failure> {
+        self.ensure_user(login, Some(role))
+            .await
+            .map(drop)
+            .map_err(|error| error.into_failure(&format!("users/{login}")))
+    }
+
+    /// Lets a token stand for a user, besides the ones it has.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub async fn add_token(&self, login: &str, token: &SecretString) -> Result<(), Failure> {
+        use secrecy::ExposeSecret as _;
+        let (name, token) = (login.to_owned(), token.expose_secret().to_owned());
+        let work = self.hub.store.write(move |db| {
+            let user = store::user(db, &name)?.ok_or(Error::NotFound)?;
+            store::put_token(db, &user, &token)
+        });
+        work.await.map_err(|error| error.into_failure(&format!("users/{login}")))
+    }
+
+    /// Gives a user a role in one repository that differs from its role elsewhere.
+    ///
+    /// # Errors
+    /// When the user or the repository is missing.
+    pub async fn set_role(&self, owner: &str, name: &str, login: &str, role: Role) -> Result<(), Failure> {
+        let work = async {
+            let repository = self.hub.repository(owner, name).await?;
+            let user = self.hub.user(login).await?.ok_or(Error::NotFound)?;
+            self.hub.store.write(move |db| store::put_collaborator(db, repository.id, &user, role)).await
+        };
+        work.await.map_err(|error| error.into_failure(&format!("repos/{owner}/{name}")))
+    }
+
+    /// Makes an empty repository, unless it is there. Its owner becomes a user.
+    ///
+    /// # Errors
+    /// When a name is not one that GitHub allows.
+    pub async fn create_repository(&self, owner: &str, name: &str, default_branch: &str) -> Result<(), Failure> {
+        let made = self.hub.create_repository(owner, name, default_branch).await;
+        made.map(drop).map_err(|error| error.into_failure(&format!("repos/{owner}/{name}")))
+    }
+
+    /// Brings the branches of a repository on this machine here: a work tree or a bare one. New branches are made,
+    /// others go forward; one that has other commits here (a merge, say) stays. Pull requests and webhooks follow.
+    ///
+    /// # Errors
+    /// When the source is no repository or has no commit.
+    pub async fn import_repository(&self, owner: &str, name: &str, source: &Path) -> Result<Imported, Failure> {
+        let done = self.hub.import(owner, name, source).await;
+        done.map_err(|error| error.into_failure(&format!("repos/{owner}/{name}")))
+    }
+
+    /// Opens a pull request, or finds the open one between these branches. Tells its number.
+    ///
+    /// # Errors
+    /// When a branch is missing, or there is nothing to merge.
+    pub async fn open_pull_request(
+        &self,
+        owner: &str,
+        name: &str,
+        author: &str,
+        head: &str,
+        base: &str,
+        title: &str,
+        body: &str,
+    ) -> Result<u64, Failure> {
+        let work = async {
+            let repository = self.hub.repository(owner, name).await?;
+            let user = self.ensure_user(author, None).await?;
+            let id = repository.id;
+            let open = self.hub.store.read(move |db| store::open_pulls(db, id)).await?;
+            let twin = open
+                .iter()
+                .find(|issue| issue.pull.as_ref().is_some_and(|pull| pull.head_ref == head && pull.base_ref == base));
+            if let Some(twin) = twin {
+                return Ok(twin.number);
+            }
+            let new = NewPull {
+                title: title.to_owned(),
+                body: Some(body.to_owned()).filter(|body| !body.is_empty()),
+                head: head.to_owned(),
+                base: base.to_owned(),
+                draft: false,
+            };
+            Ok::<_, Error>(self.hub.open_pull(&repository, &user, new).await?.number)
+        };
+        let number = work.await.map_err(|error| error.into_failure(&format!("repos/{owner}/{name}/pulls")))?;
+        Ok(u64::try_from(number).unwrap_or_default())
+    }
+
+    /// Writes a comment as a user. Tells its id.
+    ///
+    /// # Errors
+    /// When the user, the repository or the pull request is missing.
+    pub async fn comment(
+        &self,
+        owner: &str,
+        name: &str,
+        number: u64,
+        author: &str,
+        body: &str,
+    ) -> Result<u64, Failure> {
+        let work = async {
+            let repository = self.hub.repository(owner, name).await?;
+            let user = self.hub.user(author).await?.ok_or(Error::NotFound)?;
+            let number = i64::try_from(number).map_err(|_| Error::NotFound)?;
+            let issue = self.hub.issue(&repository, number).await?;
+            Ok::<_, Error>(self.hub.add_comment(&repository, &user, &issue, body).await?.id)
+        };
+        let id = work.await.map_err(|error| error.into_failure(&format!("repos/{owner}/{name}/issues/{number}")))?;
+        Ok(u64::try_from(id).unwrap_or_default())
+    }
+
+    /// Has a repository's events sent to an address as JSON, signed with the secret. A hook is known by its key:
+    /// the same key with another address moves it, and what it still has to send goes to the new one.
+    /// No events means all of them.
+    ///
+    /// # Errors
+    /// When the repository is missing or the address is none.
+    pub async fn add_hook(
+        &self,
+        owner: &str,
+        name: &str,
+        key: &str,
+        url: &str,
+        secret: &SecretString,
+        events: &[&str],
+    ) -> Result<u64, Failure> {
+        use secrecy::ExposeSecret as _;
+        let work = async {
+            let repository = self.hub.repository(owner, name).await?;
+            if !api::is_target(url) {
+                return Err(Error::invalid(format!("{url:?} is no http address")));
+            }
+            let events = if events.is_empty() { &["*"] } else { events };
+            let hook = NewHook {
+                url: url.to_owned(),
+                secret: Some(secret.expose_secret().to_owned()),
+                form: false,
+                events: events.iter().map(|&event| event.to_owned()).collect(),
+                active: true,
+            };
+            let key = key.to_owned();
+            self.hub.change(move |db| store::put_hook(db, repository.id, &key, &hook)).await
+        };
+        let (id, _) = work.await.map_err(|error| error.into_failure(&format!("repos/{owner}/{name}/hooks/{key}")))?;
+        Ok(u64::try_from(id).unwrap_or_default())
+    }
+
+    async fn ensure_user(&self, login: &str, role: Option<Role>) -> Result<User> {
+        if !names::is_login(login) {
+            return Err(Error::invalid(format!("{login:?} is no login")));
+        }
+        match (self.hub.user(login).await?, role) {
+            (Some(user), None) => Ok(user),
+            _ => {
+                let login = login.to_owned();
+                self.hub.store.write(move |db| store::create_user(db, &login, role.unwrap_or(Role::Write))).await
+            }
+        }
+    }
+}
+
+impl Hub {
+    pub(crate) async fn create_repository(&self, owner: &str, name: &str, default_branch: &str) -> Result<Repository> {
+        if !names::is_owner(owner) || !names::is_repository(name) || !names::is_ref(default_branch) {
+            return Err(Error::invalid(format!("{owner}/{name} with branch {default_branch:?} is no repository name")));
+        }
+        if let Ok(known) = self.repository(owner, name).await {
+            return Ok(known);
+        }
+        self.git.create(owner, name, default_branch).await?;
+        let (owner, name, branch) = (owner.to_owned(), name.to_owned(), default_branch.to_owned());
+        self.change(move |db| {
+            let owner = match store::user(db, &owner)? {
+                Some(user) => user,
+                None => store::create_user(db, &owner, Role::None)?,
+            };
+            store::create_repository(db, &owner, &name, &branch)
+        })
+        .await
+    }
+
+    async fn import(&self, owner: &str, name: &str, source: &Path) -> Result<Imported> {
+        let known = self.repository(owner, name).await.ok();
+        let repository = self.create_repository(owner, name, "main").await?;
+        let _lock = self.lock(&repository).await;
+        let bare = self.bare(&repository)?;
+        let (branches, head) = bare.fetch_from(source).await?;
+        if branches.is_empty() {
+            return Err(Error::invalid(format!("{} has no commit on any branch", source.display())));
+        }
+        let mut imported = Imported { default_branch: repository.default_branch.clone(), ..Imported::default() };
+        if known.is_none_or(|known| !branches.contains_key(&known.default_branch)) {
+            let usual = ["main", "master"].into_iter().find(|name| branches.contains_key(*name)).map(str::to_owned);
+            let branch = usual.or(head).filter(|name| branches.contains_key(name));
+            if let Some(branch) = branch.or_else(|| branches.keys().next().cloned()) {
+                bare.set_head(&branch).await?;
+                imported.default_branch.clone_from(&branch);
+                let id = repository.id;
+                self.change(move |db| store::set_default_branch(db, id, &branch)).await?;
+            }
+        }
+        let here = bare.branches().await?;
+        for (branch, sha) in &branches {
+            let old = here.get(branch);
+            match old {
+                Some(old) if old == sha || bare.is_ancestor(sha, old).await? => continue,
+                Some(old) if !bare.is_ancestor(old, sha).await? => {
+                    imported.diverged.push(branch.clone());
+                    continue;
+                }
+                _ => {}
+            }
+            let old = old.map(String::as_str).unwrap_or_default();
+            if bare.update_ref(&format!("refs/heads/{branch}"), sha, old).await? {
+                imported.updated.push(branch.clone());
+            }
+        }
+        let actor = self.user(&self.settings.local_user).await?.unwrap_or_else(|| repository.owner.clone());
+        self.sync_locked(&repository, &actor).await?;
+        Ok(imported)
+    }
+}
+
+/// The folder holds the secrets of webhooks: nobody else reads it.
+async fn make_private(root: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    tokio::fs::create_dir_all(root).await?;
+    tokio::fs::set_permissions(root, std::fs::Permissions::from_mode(0o700)).await?;
+    Ok(())
+}

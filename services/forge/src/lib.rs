@@ -1,0 +1,30 @@
+//! A small GitHub over real git repositories, for one machine: local mode and tests.
+//!
+//! It speaks GitHub's REST API (at `/` and `/api/v3`), git's smart HTTP and signed webhooks, and shows pull requests
+//! to people. Repositories are bare git repositories, the rest is in SQLite; a change and the webhooks that it causes
+//! are one transaction. Whatever moved in git is found by looking (`sync`), so that a forge that was killed anywhere
+//! goes on where it was.
+#![recursion_limit = "256"]
+
+mod api;
+mod clock;
+mod deliver;
+mod error;
+mod events;
+mod forge;
+mod git;
+mod hub;
+mod json;
+mod model;
+mod names;
+mod page;
+mod pulls;
+mod settings;
+mod smart_http;
+mod store;
+mod sync;
+mod talk;
+
+pub use forge::{Forge, Imported};
+pub use model::Role;
+pub use settings::{Account, Settings};

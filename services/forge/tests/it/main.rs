@@ -1,0 +1,1 @@
+//! The forge as its users meet it: octocrab, git, a browser, a webhook receiver.
