@@ -1,0 +1,242 @@
+//! Settings of the gateway.
+
+use std::{borrow::Cow, fmt, net::IpAddr};
+
+use kfops_core::{Failure, Reason};
+use kfops_settings::HumanDuration;
+use kfops_telemetry::TelemetrySettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Settings of the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Address to listen on; port 0 picks a free one.
+    pub listen: String,
+    /// Address of scm-bot.
+    pub scm_bot: String,
+    /// Webhooks.
+    pub webhook: WebhookSettings,
+    /// REST and gRPC.
+    pub api: ApiSettings,
+    /// Connections open at the same time; more wait to be accepted.
+    pub max_connections: usize,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: HumanDuration,
+    /// How long requests under way may take to finish when the gateway is asked to stop.
+    pub patience: HumanDuration,
+    /// Spans and logs.
+    pub telemetry: TelemetrySettings,
+}
+
+/// `POST /webhooks/github`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookSettings {
+    /// The webhook's secrets; a delivery signed with any of them is taken, so that a secret can be changed.
+    /// At least one is needed.
+    pub secrets: Vec<Secret>,
+    /// Largest body, in bytes. GitHub sends at most 25 MB.
+    pub max_body: usize,
+    /// Bytes of all bodies that are held in memory at the same time.
+    pub max_memory: usize,
+    /// Deliveries under way at the same time.
+    pub max_concurrent: usize,
+    /// How long the whole body may take to arrive.
+    pub body_timeout: HumanDuration,
+    /// How long scm-bot may take to store a delivery. GitHub waits 10 s.
+    pub accept_timeout: HumanDuration,
+}
+
+/// REST and gRPC.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiSettings {
+    /// Who may call, by bearer token. Without any, only this machine may, as `loopback_user`.
+    pub tokens: Vec<ApiToken>,
+    /// Who a caller on this machine is while there are no tokens.
+    pub loopback_user: String,
+    /// Names under which the gateway is reached, besides localhost and IP addresses.
+    pub hosts: Vec<String>,
+    /// Largest body, in bytes.
+    pub max_body: usize,
+    /// How long a call may take, and the body to arrive.
+    pub call_timeout: HumanDuration,
+    /// How long a stream may stay open; clients open it again.
+    pub stream_timeout: HumanDuration,
+}
+
+/// A bearer token and whose it is.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiToken {
+    /// The token.
+    pub token: Secret,
+    /// The user, as scm-bot sees it.
+    pub user: String,
+}
+
+/// Text that does not print.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(SecretString::from(text.into()))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.expose_secret().as_bytes()
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            scm_bot: "http://127.0.0.1:9001".into(),
+            webhook: WebhookSettings::default(),
+            api: ApiSettings::default(),
+            max_connections: 1024,
+            header_timeout: HumanDuration::from_secs(10),
+            patience: HumanDuration::from_secs(20),
+            telemetry: TelemetrySettings::default(),
+        }
+    }
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        Self {
+            secrets: Vec::new(),
+            max_body: 25 << 20,
+            max_memory: 256 << 20,
+            max_concurrent: 64,
+            body_timeout: HumanDuration::from_secs(10),
+            accept_timeout: HumanDuration::from_secs(8),
+        }
+    }
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            tokens: Vec::new(),
+            loopback_user: "local".into(),
+            hosts: Vec::new(),
+            max_body: 1 << 20,
+            call_timeout: HumanDuration::from_secs(10),
+            stream_timeout: HumanDuration::from_secs(600),
+        }
+    }
+}
+
+impl Settings {
+    /// Everything that the types cannot say.
+    pub fn validate(&self) -> Result<(), Failure> {
+        let wrong = |key: &str, message: String| Err(Failure::new(Reason::InvalidArgument, message).on(key));
+        if self.webhook.secrets.is_empty() {
+            return wrong(
+                "webhook.secrets",
+                "webhook.secrets is empty: set at least one, the same as in the webhook on GitHub".into(),
+            );
+        }
+        if self.webhook.secrets.iter().any(|secret| secret.bytes().is_empty()) {
+            return wrong("webhook.secrets", "webhook.secrets has an empty secret".into());
+        }
+        let limits = [
+            ("max_connections", self.max_connections),
+            ("webhook.max_body", self.webhook.max_body),
+            ("webhook.max_concurrent", self.webhook.max_concurrent),
+            ("api.max_body", self.api.max_body),
+        ];
+        for (key, value) in limits {
+            if value == 0 || value > u32::MAX as usize {
+                return wrong(key, format!("{key} is {value}: use a number from 1 to {}", u32::MAX));
+            }
+        }
+        if !(self.webhook.max_body..=u32::MAX as usize).contains(&self.webhook.max_memory) {
+            return wrong("webhook.max_memory", "webhook.max_memory is smaller than webhook.max_body".into());
+        }
+        for token in &self.api.tokens {
+            if token.token.bytes().is_empty() {
+                return wrong("api.tokens", format!("api.tokens: the token of `{}` is empty", token.user));
+            }
+        }
+        for user in self.api.tokens.iter().map(|token| &token.user).chain([&self.api.loopback_user]) {
+            if user.is_empty() || user.len() > 256 || !user.bytes().all(|b| b.is_ascii_graphic()) {
+                return wrong("api", format!("api: `{user}` is not a user: use 1 to 256 printable ASCII characters"));
+            }
+        }
+        for host in &self.api.hosts {
+            if host.parse::<IpAddr>().is_err() && host.contains([':', '/', ' ']) {
+                return wrong(
+                    "api.hosts",
+                    format!("api.hosts: `{host}` is not a host name: leave scheme and port out"),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("[secret]")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "writeOnly": true, "description": "A secret; it is not printed."})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn valid() -> Settings {
+        let mut settings = Settings::default();
+        settings.webhook.secrets.push(Secret::new("s3cret"));
+        settings
+    }
+
+    #[test]
+    fn a_secret_is_needed_and_does_not_print() {
+        assert!(Settings::default().validate().unwrap_err().message.contains("webhook.secrets"));
+        let settings = valid();
+        settings.validate().unwrap();
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        assert!(!serde_json::to_string(&settings).unwrap().contains("s3cret"));
+    }
+
+    #[test]
+    fn users_and_hosts_have_a_shape() {
+        let mut settings = valid();
+        settings.api.loopback_user = "a\nb".into();
+        assert!(settings.validate().is_err());
+        settings.api.loopback_user = "a".into();
+        settings.api.hosts = vec!["https://example.com".into()];
+        assert!(settings.validate().is_err());
+    }
+}
