@@ -67,7 +67,10 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/issues", get(issues::list).post(issues::create))
         .route("/issues/{number}", get(issues::get_one).patch(issues::edit))
         .route("/issues/{number}/comments", get(comments::list).post(comments::create))
-        .route("/issues/comments/{id}", get(comments::get_one).patch(comments::edit).delete(comments::remove))
+        .route(
+            "/issues/comments/{id}",
+            get(comments::get_one).patch(comments::edit).post(comments::edit).delete(comments::remove),
+        )
         .route("/issues/comments/{id}/reactions", get(comments::reactions).post(comments::react))
         .route(
             "/issues/{number}/labels",
