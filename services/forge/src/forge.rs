@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::git::Git;
 use crate::hub::Hub;
+use crate::import::Imported;
 use crate::json::Urls;
-use crate::model::{Repository, Role, User};
+use crate::model::{Role, User};
 use crate::pulls::NewPull;
 use crate::settings::Settings;
 use crate::store::{self, NewHook, Store};
@@ -30,17 +31,29 @@ pub struct Forge {
     stop: CancellationToken,
     server: JoinHandle<()>,
     sender: std::sync::Mutex<Option<JoinHandle<()>>>,
+    // Held as long as the folder is ours; the kernel lets go of it however we end.
+    _folder: std::fs::File,
 }
 
-/// What an import found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Imported {
-    /// The branch that pull requests go to.
-    pub default_branch: String,
-    /// Branches that are new here or went forward.
-    pub updated: Vec<String>,
-    /// Branches that went another way here than in the source, and were left as they are here.
-    pub diverged: Vec<String>,
+/// A pull request to be opened between two branches of one repository.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPullRequest<'a> {
+    /// Login; made with the role write if absent.
+    pub author: &'a str,
+    /// The branch to merge.
+    pub head: &'a str,
+    /// The branch to merge it into.
+    pub base: &'a str,
+    /// One line.
+    pub title: &'a str,
+    /// Markdown; may be empty.
+    pub body: &'a str,
+}
+
+impl Drop for Forge {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }
 
 impl Forge {
@@ -60,8 +73,9 @@ impl Forge {
 
     async fn open(settings: Settings, listener: TcpListener) -> Result<Self> {
         let addr = listener.local_addr()?;
-        make_private(&settings.root).await?;
+        let folder = own(&settings.root).await?;
         let git = Git::open(&settings.root).await?;
+        git.recover().await;
         let database: PathBuf = settings.root.join("forge.db");
         let store = tokio::task::spawn_blocking(move || Store::open(&database)).await.map_err(Error::internal)??;
         let urls = Urls::new(&settings.public_url.clone().unwrap_or_else(|| format!("http://{addr}")));
@@ -82,7 +96,7 @@ impl Forge {
                 tracing::error!(%error, "forge stopped");
             }
         });
-        let forge = Self { hub, addr, stop, server, sender: std::sync::Mutex::new(None) };
+        let forge = Self { hub, addr, stop, server, sender: std::sync::Mutex::new(None), _folder: folder };
         if !hold {
             forge.deliver();
         }
@@ -206,32 +220,23 @@ impl Forge {
     ///
     /// # Errors
     /// When a branch is missing, or there is nothing to merge.
-    pub async fn open_pull_request(
-        &self,
-        owner: &str,
-        name: &str,
-        author: &str,
-        head: &str,
-        base: &str,
-        title: &str,
-        body: &str,
-    ) -> Result<u64, Failure> {
+    pub async fn open_pull_request(&self, owner: &str, name: &str, new: NewPullRequest<'_>) -> Result<u64, Failure> {
         let work = async {
             let repository = self.hub.repository(owner, name).await?;
-            let user = self.ensure_user(author, None).await?;
+            let user = self.ensure_user(new.author, None).await?;
             let id = repository.id;
             let open = self.hub.store.read(move |db| store::open_pulls(db, id)).await?;
-            let twin = open
-                .iter()
-                .find(|issue| issue.pull.as_ref().is_some_and(|pull| pull.head_ref == head && pull.base_ref == base));
+            let twin = open.iter().find(|issue| {
+                issue.pull.as_ref().is_some_and(|pull| pull.head_ref == new.head && pull.base_ref == new.base)
+            });
             if let Some(twin) = twin {
                 return Ok(twin.number);
             }
             let new = NewPull {
-                title: title.to_owned(),
-                body: Some(body.to_owned()).filter(|body| !body.is_empty()),
-                head: head.to_owned(),
-                base: base.to_owned(),
+                title: new.title.to_owned(),
+                body: Some(new.body.to_owned()).filter(|body| !body.is_empty()),
+                head: new.head.to_owned(),
+                base: new.base.to_owned(),
                 draft: false,
             };
             Ok::<_, Error>(self.hub.open_pull(&repository, &user, new).await?.number)
@@ -313,72 +318,17 @@ impl Forge {
     }
 }
 
-impl Hub {
-    pub(crate) async fn create_repository(&self, owner: &str, name: &str, default_branch: &str) -> Result<Repository> {
-        if !names::is_owner(owner) || !names::is_repository(name) || !names::is_ref(default_branch) {
-            return Err(Error::invalid(format!("{owner}/{name} with branch {default_branch:?} is no repository name")));
-        }
-        if let Ok(known) = self.repository(owner, name).await {
-            return Ok(known);
-        }
-        self.git.create(owner, name, default_branch).await?;
-        let (owner, name, branch) = (owner.to_owned(), name.to_owned(), default_branch.to_owned());
-        self.change(move |db| {
-            let owner = match store::user(db, &owner)? {
-                Some(user) => user,
-                None => store::create_user(db, &owner, Role::None)?,
-            };
-            store::create_repository(db, &owner, &name, &branch)
-        })
-        .await
-    }
-
-    async fn import(&self, owner: &str, name: &str, source: &Path) -> Result<Imported> {
-        let known = self.repository(owner, name).await.ok();
-        let repository = self.create_repository(owner, name, "main").await?;
-        let _lock = self.lock(&repository).await;
-        let bare = self.bare(&repository)?;
-        let (branches, head) = bare.fetch_from(source).await?;
-        if branches.is_empty() {
-            return Err(Error::invalid(format!("{} has no commit on any branch", source.display())));
-        }
-        let mut imported = Imported { default_branch: repository.default_branch.clone(), ..Imported::default() };
-        if known.is_none_or(|known| !branches.contains_key(&known.default_branch)) {
-            let usual = ["main", "master"].into_iter().find(|name| branches.contains_key(*name)).map(str::to_owned);
-            let branch = usual.or(head).filter(|name| branches.contains_key(name));
-            if let Some(branch) = branch.or_else(|| branches.keys().next().cloned()) {
-                bare.set_head(&branch).await?;
-                imported.default_branch.clone_from(&branch);
-                let id = repository.id;
-                self.change(move |db| store::set_default_branch(db, id, &branch)).await?;
-            }
-        }
-        let here = bare.branches().await?;
-        for (branch, sha) in &branches {
-            let old = here.get(branch);
-            match old {
-                Some(old) if old == sha || bare.is_ancestor(sha, old).await? => continue,
-                Some(old) if !bare.is_ancestor(old, sha).await? => {
-                    imported.diverged.push(branch.clone());
-                    continue;
-                }
-                _ => {}
-            }
-            let old = old.map(String::as_str).unwrap_or_default();
-            if bare.update_ref(&format!("refs/heads/{branch}"), sha, old).await? {
-                imported.updated.push(branch.clone());
-            }
-        }
-        let actor = self.user(&self.settings.local_user).await?.unwrap_or_else(|| repository.owner.clone());
-        self.sync_locked(&repository, &actor).await?;
-        Ok(imported)
-    }
-}
-
-/// The folder holds the secrets of webhooks: nobody else reads it.
-async fn make_private(root: &Path) -> Result<()> {
+/// Makes the folder and takes it. It holds the secrets of webhooks: nobody else reads it.
+async fn own(root: &Path) -> Result<std::fs::File> {
     use std::os::unix::fs::PermissionsExt as _;
     tokio::fs::create_dir_all(root).await?;
     tokio::fs::set_permissions(root, std::fs::Permissions::from_mode(0o700)).await?;
-    Ok(())
+    let lock = std::fs::File::create(root.join("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Error::invalid("another forge uses this folder: end it, or choose another folder"))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
 }

@@ -14,6 +14,7 @@ mod events;
 mod forge;
 mod git;
 mod hub;
+mod import;
 mod json;
 mod model;
 mod names;
@@ -25,6 +26,7 @@ mod store;
 mod sync;
 mod talk;
 
-pub use forge::{Forge, Imported};
+pub use forge::{Forge, NewPullRequest};
+pub use import::Imported;
 pub use model::Role;
 pub use settings::{Account, Settings};

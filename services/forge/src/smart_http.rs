@@ -173,7 +173,7 @@ async fn receive(
             bare.receive_pack(StreamReader::new(Box::pin(stream)), protocol.as_deref(), max).await
         };
         hub.sync(&repository, &user).await?;
-        Ok::<_, Error>(report?)
+        report
     };
     let report = match tokio::spawn(work).await {
         Ok(report) => report,

@@ -47,7 +47,10 @@ impl Hub {
     pub(crate) async fn sync_all(self: &Arc<Self>) -> Result<()> {
         for repository in self.store.read(store::repositories).await? {
             let owner = repository.owner.clone();
-            self.sync(&repository, &owner).await?;
+            if let Err(error) = self.sync(&repository, &owner).await {
+                // One broken repository is no reason to keep the others away.
+                tracing::error!(repository = repository.full_name(), ?error, "repository cannot be read");
+            }
         }
         Ok(())
     }

@@ -88,9 +88,7 @@ async fn a_hostile_branch_is_only_a_name() {
     let imported = world.forge.import_repository(OWNER, REPO, &world.source).await.unwrap();
     assert_eq!(imported.updated, [branch]);
     let title = "<img src=x onerror=alert(1)> $(id) {{ 7*7 }}";
-    let number =
-        world.forge.open_pull_request(OWNER, REPO, "author", branch, "main", title, "<script>x</script>").await;
-    let number = number.unwrap();
+    let number = world.open_from(branch, title, "<script>x</script>").await;
     let encoded: String = branch.bytes().map(|byte| format!("%{byte:02X}")).collect();
     for path in [
         format!("/git/ref/heads/{encoded}"),

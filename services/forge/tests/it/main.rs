@@ -1,4 +1,5 @@
 //! The forge as its users meet it: octocrab, git, a browser, a webhook receiver.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod api;
 mod checks;

@@ -72,7 +72,7 @@ async fn squash_and_rebase_make_their_own_commits() {
     world.forge.import_repository(OWNER, REPO, &world.source).await.unwrap();
     world.grow("other", "src/other.py", "y = 2\n").await;
     let one = world.open().await;
-    let two = world.forge.open_pull_request(OWNER, REPO, "author", "other", "main", "Other", "").await.unwrap();
+    let two = world.open_from("other", "Other", "").await;
     let crab = world.crab("author");
     let squashed = crab.pulls(OWNER, REPO).merge(one).method(params::pulls::MergeMethod::Squash).send().await.unwrap();
     let squashed = squashed.sha.unwrap();

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use kfops_forge::Forge;
+use kfops_forge::{Forge, NewPullRequest};
 use serde_json::{Value, json};
 
 use crate::world::{BOT, OWNER, REPO, Receiver, World, client, crab, git, settings, token, until};
@@ -35,7 +35,8 @@ async fn what_was_not_sent_is_sent_by_the_next_start() {
     // Everything is as it was, and asking twice is asking once.
     let imported = forge.import_repository(OWNER, REPO, &world.source).await.unwrap();
     assert!(imported.updated.is_empty() && imported.diverged.is_empty());
-    let same = forge.open_pull_request(OWNER, REPO, "author", "feature", "main", "other", "").await.unwrap();
+    let twin = NewPullRequest { author: "author", head: "feature", base: "main", title: "other", body: "" };
+    let same = forge.open_pull_request(OWNER, REPO, twin).await.unwrap();
     assert_eq!(same, number);
     assert_eq!(crab(&forge, BOT).pulls(OWNER, REPO).get(number).await.unwrap().title.unwrap(), "Deeper trees");
     forge.stop().await;
@@ -138,4 +139,19 @@ async fn the_binary_survives_sigkill() {
     })
     .await;
     assert_eq!(call("GET", &url, "/pulls/1", Value::Null).await["mergeable_state"], "clean");
+}
+
+#[tokio::test]
+async fn a_folder_has_one_forge_and_no_stale_locks() {
+    let world = World::start().await;
+    let number = world.open().await;
+    let second = Forge::start(settings(world.folder.path())).await.unwrap_err();
+    assert!(second.message.contains("another forge"), "{second}");
+    world.forge.stop().await;
+    let lock = world.folder.path().join("forge/repos/team/iris.git/refs/heads/main.lock");
+    std::fs::write(&lock, "").unwrap();
+    let forge = Forge::start(settings(world.folder.path())).await.unwrap();
+    assert!(!lock.exists());
+    assert!(crab(&forge, BOT).pulls(OWNER, REPO).merge(number).send().await.unwrap().merged);
+    forge.stop().await;
 }

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use kfops_forge::{Forge, Role, Settings};
+use kfops_forge::{Forge, NewPullRequest, Role, Settings};
 use octocrab::Octocrab;
 use serde_json::Value;
 
@@ -47,7 +47,12 @@ impl World {
 
     /// Opens `feature` into `main`.
     pub(crate) async fn open(&self) -> u64 {
-        self.forge.open_pull_request(OWNER, REPO, "author", "feature", "main", "Deeper trees", "because").await.unwrap()
+        self.open_from("feature", "Deeper trees", "because").await
+    }
+
+    pub(crate) async fn open_from(&self, head: &str, title: &str, body: &str) -> u64 {
+        let new = NewPullRequest { author: "author", head, base: "main", title, body };
+        self.forge.open_pull_request(OWNER, REPO, new).await.unwrap()
     }
 
     /// Another commit on a branch of the source, brought into the forge.
