@@ -1,0 +1,225 @@
+//! `kfc local …` on the command line.
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use kfops_core::{Failure, Reason};
+use kfops_rpc::Lifecycle;
+use kfops_telemetry::{LogFormat, TelemetrySettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    demo::{self, DemoOptions},
+    layout::Layout,
+    provision::{self, Tools},
+    system::{Options, System},
+};
+
+/// The whole system on this machine, without a cluster.
+#[derive(Debug, Args)]
+pub struct LocalArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts everything for a repository and runs until Ctrl-C; the next start goes on where this one ended.
+    Up(UpArgs),
+    /// The story of three pull requests, without a person.
+    Demo(DemoArgs),
+    /// Installs what is missing in the cache folder, and nothing else.
+    Provision(ProvisionArgs),
+}
+
+#[derive(Debug, Args)]
+struct UpArgs {
+    /// Git repository with a kfops.yaml.
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    repo: PathBuf,
+    /// Folder for the state; `.kfops` in the repository when not given.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// First of five ports in a row (forge, API, models, registry, traces); 0 takes free ones.
+    #[arg(long, default_value_t = 7400)]
+    port: u16,
+    /// Log lines to standard error, in tracing's filter syntax, e.g. info or kfops_scm_bot=debug.
+    #[arg(long, value_name = "FILTER", default_value = "warn", env = "KFOPS_LOG")]
+    log: String,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Writes what happened as JSON, and the traces beside it.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Requests a second while the model changes.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=500))]
+    rate: u32,
+    /// Keeps the state here, to be looked at with `kfc local up --state`; else it is removed at the end.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Log lines to standard error, in tracing's filter syntax.
+    #[arg(long, value_name = "FILTER", default_value = "error", env = "KFOPS_LOG")]
+    log: String,
+}
+
+#[derive(Debug, Args)]
+struct ProvisionArgs {
+    /// Prints KFOPS_PYTHON and KFOPS_ENVOY as KEY=VALUE lines.
+    #[arg(long)]
+    env: bool,
+}
+
+/// Runs `kfc local …`; the process's exit code.
+pub async fn run(args: LocalArgs) -> i32 {
+    let result = match args.command {
+        Command::Up(args) => up(args).await,
+        Command::Demo(args) => demo(args).await,
+        Command::Provision(args) => provision(args).await,
+    };
+    match result {
+        Ok(()) => 0,
+        Err(failure) => {
+            print_failure(&failure);
+            if failure.reason == Reason::InvalidArgument { 2 } else { 1 }
+        }
+    }
+}
+
+async fn up(args: UpArgs) -> Result<(), Failure> {
+    logs(&args.log)?;
+    let repository = args.repo.canonicalize().map_err(|error| {
+        Failure::new(Reason::InvalidArgument, format!("--repo {}: {error}", args.repo.display())).action("give the path of a git repository")
+    })?;
+    let layout = Layout::create(&args.state.unwrap_or_else(|| repository.join(".kfops")))?;
+    let _only = only_one(&layout)?;
+    let stop = stop_on_ctrl_c()?;
+    let tools = tools(&layout, &stop).await?;
+    let system = System::start(layout, tools, Options { port: args.port }).await?;
+    let name = repository.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+    let full_name = format!("local/{}", repository_name(&name));
+    let running = async {
+        system.import(&full_name, &repository).await?;
+        system.publish().await?;
+        print_endpoints(&system, &full_name);
+        stop.cancelled().await;
+        Ok(())
+    };
+    let result = running.await;
+    println!("\nstopping (what is under way goes on at the next start)");
+    system.stop(Duration::from_secs(10)).await;
+    result
+}
+
+async fn demo(args: DemoArgs) -> Result<(), Failure> {
+    logs(&args.log)?;
+    let temporary = tempfile::Builder::new().prefix("kfops-demo-").tempdir().map_err(Failure::internal)?;
+    let state = args.keep.clone().unwrap_or_else(|| temporary.path().join("state"));
+    if state.join("endpoints.json").exists() {
+        return Err(Failure::new(Reason::InvalidArgument, format!("{} holds a system already", state.display())).action("give an empty folder"));
+    }
+    let layout = Layout::create(&state)?;
+    let stop = stop_on_ctrl_c()?;
+    let tools = tools(&layout, &stop).await?;
+    let system = System::start(layout, tools, Options { port: 0 }).await?;
+    system.publish().await?;
+    println!("forge {}   API {}   models {}", system.endpoints().forge, system.endpoints().api, system.endpoints().models);
+    let options = DemoOptions { report: args.report, rate: args.rate };
+    let told = tokio::select! {
+        told = demo::run(&system, temporary.path(), &options) => told.map(drop),
+        () = stop.cancelled() => Err(Failure::new(Reason::Canceled, "interrupted")),
+    };
+    system.stop(Duration::from_secs(10)).await;
+    if let Some(keep) = &args.keep {
+        println!("kept: kfc local up --repo {} --state {}", temporary.path().join("iris").display(), keep.display());
+        let _kept = temporary.keep();
+    }
+    told
+}
+
+async fn provision(args: ProvisionArgs) -> Result<(), Failure> {
+    let folder = tempfile::tempdir().map_err(Failure::internal)?;
+    let layout = Layout::create(folder.path())?;
+    let tools = tools(&layout, &stop_on_ctrl_c()?).await?;
+    if args.env {
+        println!("KFOPS_PYTHON={}\nKFOPS_ENVOY={}", tools.python.display(), tools.envoy.display());
+    }
+    Ok(())
+}
+
+async fn tools(layout: &Layout, stop: &CancellationToken) -> Result<Tools, Failure> {
+    provision::provision(layout, |what| eprintln!("{what} …"), stop).await
+}
+
+fn logs(filter: &str) -> Result<(), Failure> {
+    let settings = TelemetrySettings { log_format: LogFormat::Text, log_filter: filter.to_owned(), ..TelemetrySettings::default() };
+    kfops_telemetry::init_logs(&settings).map_err(|error| Failure::new(Reason::InvalidArgument, error.to_string()))?;
+    Ok(())
+}
+
+/// Two systems on one state would do everything twice.
+fn only_one(layout: &Layout) -> Result<File, Failure> {
+    let path = layout.of("lock");
+    let file = File::create(&path).map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display())))?;
+    file.try_lock().map_err(|_| {
+        Failure::new(Reason::AlreadyExists, format!("kfc local is running on {} already", layout.state.display()))
+            .action("use that one, or end it with Ctrl-C, or give another --state")
+    })?;
+    Ok(file)
+}
+
+/// The first Ctrl-C (or SIGTERM) stops in two stages; the second ends at once.
+fn stop_on_ctrl_c() -> Result<CancellationToken, Failure> {
+    let lifecycle = Lifecycle::new();
+    kfops_rpc::stop_on_signals(&lifecycle).map_err(Failure::internal)?;
+    Ok(lifecycle.stopping())
+}
+
+/// A folder's name as the name of a repository.
+fn repository_name(folder: &str) -> String {
+    let name: String = folder.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let name = name.trim_matches(['.', '-']).to_owned();
+    if name.is_empty() { "model".into() } else { name }
+}
+
+fn print_endpoints(system: &System, repository: &str) {
+    let at = system.endpoints();
+    let branch_hint = format!("git push {}/{repository}.git my-branch", at.forge);
+    println!("ready\n");
+    println!("  pull requests  {}/{repository}/pulls", at.forge);
+    println!("  push           {branch_hint}");
+    println!("  API            {}/v1/commands   ({}/openapi.json)", at.api, at.api);
+    println!("  models         {}", at.models);
+    println!("  registry       {}", at.registry);
+    println!("\nWrite a comment such as /build_run under a pull request, or: kfc build_run --pr 1 -w");
+    println!("Ctrl-C ends everything; the next start goes on where this one ended.");
+}
+
+fn print_failure(failure: &Failure) {
+    eprintln!("error: {failure}");
+    if !failure.log_tail.is_empty() {
+        for line in failure.log_tail.lines() {
+            eprintln!("  | {line}");
+        }
+    }
+    if !failure.action.is_empty() {
+        eprintln!("what to do: {}", failure.action);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_names_become_repository_names() {
+        assert_eq!(repository_name("iris"), "iris");
+        assert_eq!(repository_name("$(touch x)"), "touch-x");
+        assert_eq!(repository_name("..."), "model");
+    }
+}

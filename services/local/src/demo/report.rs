@@ -1,0 +1,69 @@
+//! What the demo shows, as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use super::load::LoadReport;
+
+/// Everything that `--report` writes.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Every command of the story, oldest first.
+    pub commands: Vec<Json>,
+    /// Every image of every build.
+    pub images: Vec<Json>,
+    /// Pipeline versions.
+    pub versions: Vec<Json>,
+    /// Runs with their metrics.
+    pub runs: Vec<Json>,
+    /// Revisions of the production InferenceService.
+    pub revisions: Vec<Json>,
+    /// The load across the change of the model.
+    pub load: Option<LoadReport>,
+    /// Where the model answers.
+    pub endpoint: String,
+    /// Predictions that were asked for.
+    pub predictions: Vec<Json>,
+    /// Spans by service, by trace.
+    pub spans: BTreeMap<String, BTreeMap<String, usize>>,
+    /// The OTLP JSON of all commands' traces.
+    pub trace_file: String,
+    /// Seconds from the first comment to the end of the story.
+    pub seconds: f64,
+}
+
+/// A command of the API as the report has it.
+#[must_use]
+pub fn command_entry(command: &Json) -> Json {
+    let text = |key: &str| command[key].as_str().unwrap_or_default().to_owned();
+    json!({
+        "id": text("name").trim_start_matches("commands/"),
+        "pull_request": command["pullRequest"].as_str().and_then(|n| n.parse::<i64>().ok()),
+        "verb": format!("/{}", text("verb").trim_start_matches("VERB_").to_lowercase()),
+        "state": text("state").trim_start_matches("STATE_").to_lowercase(),
+        "commit": text("commit"),
+        "trace_id": text("traceId"),
+        "started": text("createTime"),
+        "finished": text("endTime"),
+        "github_calls": command["githubCalls"].as_i64().unwrap_or_default(),
+        "failure": command.get("failure").cloned().unwrap_or(Json::Null),
+    })
+}
+
+/// Spans of a trace by service.
+#[must_use]
+pub fn spans_by_service(trace: &Json) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for group in trace["resourceSpans"].as_array().into_iter().flatten() {
+        let attributes = group["resource"]["attributes"].as_array();
+        let service = attributes
+            .and_then(|a| a.iter().find(|a| a["key"] == "service.name"))
+            .and_then(|a| a["value"]["stringValue"].as_str())
+            .unwrap_or("unknown");
+        let spans = group["scopeSpans"].as_array().into_iter().flatten().filter_map(|s| s["spans"].as_array()).map(Vec::len).sum::<usize>();
+        *counts.entry(service.to_owned()).or_default() += spans;
+    }
+    counts
+}

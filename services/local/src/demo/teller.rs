@@ -1,0 +1,87 @@
+//! Tells the story on the terminal: what was commented, each step as it ends, what came of it.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use kfops_core::{Failure, Reason};
+use serde_json::Value as Json;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::client::Client;
+
+/// Longest that a command of the story may take.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Waits for the command of a comment and prints its steps as they end; the ended command.
+pub async fn follow(client: &Client, repository: &str, pull_request: i64, comment: i64, quiet: bool) -> Result<Json, Failure> {
+    let begun = Instant::now();
+    let mut printed = HashSet::new();
+    let mut name: Option<String> = None;
+    loop {
+        if begun.elapsed() > PATIENCE {
+            return Err(Failure::new(Reason::DeadlineExceeded, format!("the command of comment {comment} did not end within {PATIENCE:?}")));
+        }
+        let command = match &name {
+            Some(name) => Some(client.command(name).await?),
+            None => {
+                let all = client.commands(repository, pull_request).await?;
+                all.into_iter().find(|c| c["commentId"].as_str() == Some(comment.to_string().as_str()))
+            }
+        };
+        if let Some(command) = command {
+            name = command["name"].as_str().map(str::to_owned);
+            if !quiet {
+                print_steps(&command, &mut printed);
+            }
+            if ended(&command) {
+                return Ok(command);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+}
+
+fn print_steps(command: &Json, printed: &mut HashSet<String>) {
+    for step in command["steps"].as_array().into_iter().flatten() {
+        let text = |key: &str| step[key].as_str().unwrap_or_default();
+        let mark = match text("state") {
+            "STEP_STATE_SUCCEEDED" => "✓",
+            "STEP_STATE_FAILED" => "✗",
+            "STEP_STATE_CANCELED" => "–",
+            _ => continue,
+        };
+        if printed.insert(text("title").to_owned()) {
+            println!("    {mark} {:<24} {:>8}  {}", text("title"), seconds(step), text("message").replace('\n', " "));
+        }
+    }
+}
+
+/// Whether the command has come to its end.
+#[must_use]
+pub fn ended(command: &Json) -> bool {
+    ["REFUSED", "SUCCEEDED", "FAILED", "CANCELED", "SUPERSEDED"]
+        .iter()
+        .any(|state| command["state"].as_str() == Some(&format!("STATE_{state}")))
+}
+
+/// One line about the end of a command.
+#[must_use]
+pub fn outcome(command: &Json) -> String {
+    let state = command["state"].as_str().unwrap_or_default().trim_start_matches("STATE_").to_lowercase();
+    let took = seconds(&serde_json::json!({"startTime": command["createTime"], "endTime": command["endTime"]}));
+    let calls = command["githubCalls"].as_i64().unwrap_or_default();
+    match command["failure"]["message"].as_str() {
+        Some(message) => format!("  → {state} after {took}: {message}"),
+        None => format!("  → {state} after {took}, {calls} requests to the forge"),
+    }
+}
+
+fn seconds(step: &Json) -> String {
+    let at = |key: &str| step[key].as_str().and_then(|t| OffsetDateTime::parse(t, &Rfc3339).ok());
+    match (at("startTime"), at("endTime")) {
+        (Some(start), Some(end)) => format!("{:.1} s", (end - start).as_seconds_f64().max(0.0)),
+        _ => String::new(),
+    }
+}

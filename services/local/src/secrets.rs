@@ -1,0 +1,45 @@
+//! Secrets of the local system: made once, kept readable by the user alone.
+
+use std::{fs, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use kfops_core::{Failure, Reason};
+use rand::RngCore as _;
+use serde::{Deserialize, Serialize};
+
+/// What the parts of the local system authenticate with. Not printed: there is no Debug.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Secrets {
+    /// Of the webhooks.
+    pub webhook: String,
+    /// Of the bot, at the forge.
+    pub bot_token: String,
+    /// Of the person at this machine, at the forge.
+    pub user_token: String,
+}
+
+impl Secrets {
+    /// Reads the file, or makes it.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let unusable = |error: &dyn std::fmt::Display| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display()));
+        if path.exists() {
+            let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;
+            return serde_json::from_str(&text).map_err(|error| unusable(&error));
+        }
+        let secrets = Self { webhook: random(), bot_token: random(), user_token: random() };
+        let temporary = path.with_extension("new");
+        let write = || {
+            let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+            serde_json::to_writer(&mut file, &secrets)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        };
+        write().map_err(|error| unusable(&error))?;
+        Ok(secrets)
+    }
+}
+
+fn random() -> String {
+    let mut bytes = [0u8; 20];
+    rand::rng().fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}

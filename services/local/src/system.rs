@@ -1,0 +1,170 @@
+//! The running system: everything started in the order of its arrows, ended in the opposite one.
+
+mod endpoints;
+mod services;
+
+use std::{path::Path, time::Duration};
+
+use kfops_core::{Failure, Reason};
+use kfops_forge::{Forge, Role};
+use kfops_proto::serving::{ListInferenceServicesRequest, rollout_service_client::RolloutServiceClient};
+use kfops_rpc::{Deadlines, Lifecycle};
+use secrecy::SecretString;
+use serde_json::{Value as Json, json};
+
+pub use endpoints::{Endpoints, ServiceEndpoints};
+use services::Running;
+
+use crate::{collector, layout::Layout, provision::Tools, secrets::Secrets};
+
+/// Login of the person at this machine.
+pub const USER: &str = "author";
+/// Login of the bot.
+pub const BOT: &str = "kfops[bot]";
+
+/// How to start.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// First of five ports: forge, API, models, registry, traces. 0: free ones.
+    pub port: u16,
+}
+
+impl Options {
+    fn address(self, offset: u16) -> String {
+        let port = if self.port == 0 { 0 } else { self.port.saturating_add(offset) };
+        format!("127.0.0.1:{port}")
+    }
+}
+
+/// Everything, running.
+pub struct System {
+    layout: Layout,
+    secrets: Secrets,
+    endpoints: Endpoints,
+    forge: Forge,
+    services: Running,
+    collector: Lifecycle,
+}
+
+impl System {
+    /// Starts everything. Work that was under way in this state goes on at once; webhooks wait for `import`.
+    pub async fn start(layout: Layout, tools: Tools, options: Options) -> Result<Self, Failure> {
+        let secrets = Secrets::open(&layout.of("secrets.json"))?;
+        let collector_life = Lifecycle::new();
+        let (traces, _store) = {
+            let (listener, _) = bind(&options.address(4)).await?;
+            collector::start(listener, &layout.of("traces.db"), &collector_life)?
+        };
+        let forge_settings = kfops_forge::Settings {
+            listen: options.address(0).parse().map_err(Failure::internal)?,
+            hold_deliveries: true,
+            local_user: USER.into(),
+            ..kfops_forge::Settings::new(layout.of("forge"))
+        }
+        .account(USER, Role::Admin, secrets.user_token.as_str())
+        .account("reviewer", Role::Write, "")
+        .account("reader", Role::Read, "")
+        .account(BOT, Role::Admin, secrets.bot_token.as_str());
+        let forge = Forge::start(forge_settings).await?;
+        let traces = format!("http://{traces}");
+        let start = services::Start {
+            layout: &layout,
+            tools: &tools,
+            secrets: &secrets,
+            github: &forge.api_url(),
+            traces: &traces,
+            api: &options.address(1),
+            models: &options.address(2),
+            registry: &options.address(3),
+        };
+        let services = match Running::start(start).await {
+            Ok(services) => services,
+            Err(failure) => {
+                forge.stop().await;
+                return Err(failure);
+            }
+        };
+        let endpoints = Endpoints {
+            api: services.api.clone(),
+            forge: forge.url().to_owned(),
+            pull_requests: forge.url().to_owned(),
+            models: services.models.clone(),
+            registry: services.registry.clone(),
+            traces,
+            pid: std::process::id(),
+            services: services.addresses.clone(),
+        };
+        Ok(Self { layout, secrets, endpoints, forge, services, collector: collector_life })
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The forge's token of the person at this machine.
+    #[must_use]
+    pub fn user_token(&self) -> &str {
+        &self.secrets.user_token
+    }
+
+    /// Brings a repository's branches to the forge, hooks it up and lets webhooks flow. Idempotent.
+    pub async fn import(&self, full_name: &str, repository: &Path) -> Result<(), Failure> {
+        let (owner, name) = full_name.split_once('/').unwrap_or(("local", full_name));
+        let imported = self.forge.import_repository(owner, name, repository).await?;
+        for branch in &imported.diverged {
+            tracing::warn!(branch, "has other commits at the forge and stays as it is there");
+        }
+        let url = format!("{}/webhooks/github", self.endpoints.api);
+        let secret = SecretString::from(self.secrets.webhook.clone());
+        self.forge.add_hook(owner, name, "kfops", &url, &secret, &["issue_comment"]).await?;
+        self.forge.deliver();
+        Ok(())
+    }
+
+    /// Writes `endpoints.json`, from which `kfc` learns where the system is.
+    pub async fn publish(&self) -> Result<(), Failure> {
+        let path = self.layout.of("endpoints.json");
+        let temporary = path.with_extension("new");
+        let text = serde_json::to_vec_pretty(&self.endpoints).map_err(Failure::internal)?;
+        let write = async {
+            tokio::fs::write(&temporary, text).await?;
+            tokio::fs::rename(&temporary, &path).await
+        };
+        write.await.map_err(|error| Failure::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", path.display())))
+    }
+
+    /// Revisions of every InferenceService, for the report.
+    pub async fn revisions(&self) -> Result<Vec<Json>, Failure> {
+        let channel = kfops_rpc::connect(&self.endpoints.services.serving_deployer).map_err(Failure::internal)?;
+        let mut client = RolloutServiceClient::new(channel);
+        let request = kfops_rpc::request(ListInferenceServicesRequest { page_size: 100, ..Default::default() }, None, Deadlines::CALL);
+        let services = client.list_inference_services(request).await.map_err(|status| kfops_rpc::failure_of(&status))?.into_inner();
+        let revision = |service: &str, r: kfops_proto::serving::Revision| {
+            let model = r.model.unwrap_or_default();
+            json!({"name": r.name, "inference_service": service, "state": r.state, "percent": r.percent,
+                "model_uri": model.uri, "model_digest": model.digest, "run": r.run, "commit": r.commit})
+        };
+        Ok(services
+            .inference_services
+            .into_iter()
+            .flat_map(|s| s.revisions.into_iter().map(|r| revision(&s.name, r)).collect::<Vec<_>>())
+            .collect())
+    }
+
+    /// Two stages: no new work, then what is under way up to `patience`; children end last.
+    pub async fn stop(self, patience: Duration) {
+        tokio::fs::remove_file(self.layout.of("endpoints.json")).await.ok();
+        self.forge.stop().await;
+        self.services.stop(patience).await;
+        self.collector.finish(Duration::from_secs(2)).await;
+    }
+}
+
+async fn bind(address: &str) -> Result<(tokio::net::TcpListener, std::net::SocketAddr), Failure> {
+    kfops_rpc::bind(address).await.map_err(|error| {
+        Failure::new(Reason::InvalidArgument, format!("cannot listen on {address}: {error}"))
+            .action("another kfc local may be running; choose other ports with --port")
+    })
+}

@@ -1,0 +1,37 @@
+//! Where the parts of a running system are.
+
+use serde::{Deserialize, Serialize};
+
+/// `.kfops/endpoints.json`. All are base URLs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The gateway.
+    pub api: String,
+    /// The forge.
+    pub forge: String,
+    /// Where a person finds pull requests.
+    pub pull_requests: String,
+    /// Envoy.
+    pub models: String,
+    /// The OCI registry, without scheme.
+    pub registry: String,
+    /// The trace store.
+    pub traces: String,
+    /// The process.
+    pub pid: u32,
+    /// gRPC addresses.
+    pub services: ServiceEndpoints,
+}
+
+/// gRPC addresses of the services behind the gateway.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ServiceEndpoints {
+    /// scm-bot.
+    pub scm_bot: String,
+    /// image-builder.
+    pub image_builder: String,
+    /// pipeline-runner.
+    pub pipeline_runner: String,
+    /// serving-deployer.
+    pub serving_deployer: String,
+}

@@ -1,0 +1,75 @@
+//! The five services as five processes: started from settings files, healthy, one command through all of them, ended in two stages.
+
+use std::time::Duration;
+
+use kfops_forge::{Forge, Role};
+use kfops_local::{client::Client, demo::{Repository, ended}};
+use kfops_tests::{
+    binaries::{self, Process},
+    wait,
+};
+
+use crate::fixture;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_processes_carry_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let tree = fixture::repository(&root.join("iris"), &["first"], &[]).await;
+    let settings = kfops_forge::Settings::new(root.join("forge"))
+        .account("author", Role::Admin, "author-token")
+        .account("kfops[bot]", Role::Admin, "bot-token");
+    let forge = Forge::start(settings).await.unwrap();
+    forge.import_repository("local", "iris", tree.path()).await.unwrap();
+
+    let ports: Vec<u16> = binaries::SERVICES.iter().map(|_| binaries::free_port().unwrap()).collect();
+    let address = |service: &str| {
+        let index = binaries::SERVICES.iter().position(|s| *s == service).unwrap();
+        format!("http://127.0.0.1:{}", ports[index])
+    };
+    let mut processes = Vec::new();
+    for (service, port) in binaries::SERVICES.iter().zip(&ports) {
+        let mut settings = binaries::minimal_settings(service, *port, root);
+        settings = match *service {
+            "scm-bot" => settings.replace("http://127.0.0.1:9", &forge.api_url()).replace("token: none", "bot_login: 'kfops[bot]'")
+                + &format!(
+                    "workers: {{image_builder: '{}', pipeline_runner: '{}', serving_deployer: '{}'}}\n",
+                    address("image-builder"), address("pipeline-runner"), address("serving-deployer")
+                ),
+            "gateway" => settings + &format!("scm_bot: '{}'\n", address("scm-bot")),
+            _ => settings,
+        };
+        let path = root.join(format!("{service}.yaml"));
+        std::fs::write(&path, settings).unwrap();
+        // The token comes through the environment, as a Kubernetes Secret would.
+        let env: &[(&str, &str)] = if *service == "scm-bot" { &[("KFOPS_SCM_BOT_GITHUB__TOKEN", "bot-token")] } else { &[] };
+        let name = format!("kfops-{service}");
+        processes.push(Process::start(&name, &["--settings", path.to_str().unwrap()], env, root).unwrap());
+    }
+    for (process, service) in processes.iter().zip(binaries::SERVICES) {
+        let healthy = binaries::wait_healthy(&address(service), Duration::from_secs(60)).await;
+        healthy.unwrap_or_else(|error| panic!("{error}\n{}", process.log()));
+    }
+    let hook = format!("{}/webhooks/github", address("gateway"));
+    forge.add_hook("local", "iris", "kfops", &hook, &String::from("secret").into(), &["issue_comment"]).await.unwrap();
+
+    let repository = Repository::new(&forge.api_url(), "local/iris", "author-token").unwrap();
+    let number = repository.open_pull_request("First", "first", "main", "").await.unwrap();
+    repository.comment(number, "/build_run").await.unwrap();
+    let client = Client::new(&address("gateway"), "http://127.0.0.1:9").unwrap();
+    let logs = || processes.iter().map(|p| format!("--- {}\n{}", p.name, p.log())).collect::<String>();
+    let command = wait::until("/build_run to end", Duration::from_secs(180), async || {
+        let commands = client.commands("local/iris", number).await.ok()?;
+        commands.into_iter().next().filter(ended)
+    });
+    let command = command.await.unwrap_or_else(|error| panic!("{error}\n{}", logs()));
+    assert_eq!(command["state"], "STATE_SUCCEEDED", "{command:#}\n{}", logs());
+    assert!(command["lineage"]["model"]["digest"].as_str().unwrap().starts_with("sha256:"));
+    assert!(command["lineage"]["metrics"]["accuracy"].as_f64().unwrap() > 0.9);
+
+    for process in processes.iter_mut().rev() {
+        let code = process.terminate(Duration::from_secs(30)).await.unwrap();
+        assert_eq!(code, Some(0), "{}:\n{}", process.name, process.log());
+    }
+    forge.stop().await;
+}
