@@ -9,4 +9,4 @@ mod sandbox;
 pub use child::{Child, Ended};
 pub use command::Command;
 pub use log::LogTail;
-pub use sandbox::{Limits, Sandbox};
+pub use sandbox::{Confinement, Limits, Sandbox};

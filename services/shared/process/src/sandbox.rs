@@ -1,6 +1,7 @@
 //! A place for code that is not ours: no network, own processes, a read-only system, limits.
 
 use std::{
+    ffi::OsString,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,6 +20,21 @@ pub enum Sandbox {
     Unshare,
     /// Nothing works: a bare environment and limits only.
     None,
+}
+
+/// What sandboxed code sees of the machine.
+#[derive(Debug, Clone, Default)]
+pub struct Confinement<'a> {
+    /// Folders that it may write to; everything else is read-only or hidden.
+    pub writable: &'a [&'a Path],
+    /// Folders that it may read although they lie in a hidden one.
+    pub readable: &'a [&'a Path],
+    /// Folders that look empty, e.g. with secrets. Only bubblewrap can hide.
+    pub hidden: &'a [&'a Path],
+    /// Whether it reaches the network.
+    pub network: bool,
+    /// Limits of each process; none when unset.
+    pub limits: Option<Limits>,
 }
 
 /// What sandboxed code may use.
@@ -54,58 +70,98 @@ impl Sandbox {
         Self::None
     }
 
-    /// The same command, inside. `writable` are the folders that it may write to; everything else is read-only or hidden.
+    /// The same command, inside, without network. `writable` are the folders that it may write to; everything else is
+    /// read-only or hidden.
     #[must_use]
     pub fn wrap(&self, command: Command, writable: &[&Path], limits: &Limits) -> Command {
+        self.confine(command, &Confinement { writable, limits: Some(limits.clone()), ..Confinement::default() })
+    }
+
+    /// The same command, inside.
+    #[must_use]
+    pub fn confine(&self, command: Command, confinement: &Confinement<'_>) -> Command {
         let (program, args) = (command.program.clone(), command.args.clone());
         let mut outer = Command { args: Vec::new(), ..command };
-        let limits = [
-            format!("--as={}", limits.memory),
-            format!("--cpu={}", limits.cpu.as_secs().max(1)),
-            format!("--fsize={}", limits.file_size),
-            "--core=0".into(),
-        ];
+        let limits = confinement.limits.as_ref().map(|limits| {
+            [
+                format!("--as={}", limits.memory),
+                format!("--cpu={}", limits.cpu.as_secs().max(1)),
+                format!("--fsize={}", limits.file_size),
+                "--core=0".into(),
+            ]
+        });
+        let mut inner: Vec<OsString> = Vec::new();
+        if let Some(limits) = limits {
+            inner.push("prlimit".into());
+            inner.extend(limits.map(OsString::from));
+            inner.push("--".into());
+        }
+        inner.push(program);
+        inner.extend(args);
         match self {
             Self::Bubblewrap => {
                 outer.program = "bwrap".into();
                 outer = outer.args(["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
+                if confinement.network {
+                    outer = outer.arg("--share-net");
+                }
                 outer = outer.args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
-                for hidden in hidden_folders(writable) {
+                for hidden in hidden_folders(confinement) {
                     outer = outer.arg("--tmpfs").arg(hidden);
                 }
-                for path in writable {
+                for socket in SOCKETS.iter().filter(|path| confinement.network && Path::new(path).exists()) {
+                    outer = outer.args(["--ro-bind", "/dev/null", socket]);
+                }
+                for path in confinement.readable {
+                    outer = outer.arg("--ro-bind").arg(path).arg(path);
+                }
+                for path in confinement.writable {
                     outer = outer.arg("--bind").arg(path).arg(path);
                 }
                 if let Some(cwd) = outer.cwd.clone() {
                     outer = outer.arg("--chdir").arg(cwd);
                 }
-                outer = outer.arg("--").arg("prlimit").args(&limits).arg("--");
+                outer.arg("--").args(inner)
             }
             Self::Unshare => {
                 outer.program = "unshare".into();
                 if !rustix::process::geteuid().is_root() {
                     outer = outer.args(["--user", "--map-current-user"]);
                 }
-                outer = outer.args(["--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc", "--"]);
-                outer = outer.arg("prlimit").args(&limits).arg("--");
+                if !confinement.network {
+                    outer = outer.arg("--net");
+                }
+                outer = outer.args(["--pid", "--ipc", "--fork", "--kill-child", "--mount-proc", "--"]);
+                outer.args(inner)
             }
             Self::None => {
-                outer.program = "prlimit".into();
-                outer = outer.args(&limits).arg("--");
+                let mut inner = inner.into_iter();
+                outer.program = inner.next().unwrap_or_default();
+                outer.args(inner)
             }
         }
-        outer.arg(program).args(args)
     }
 }
 
-/// Folders with credentials that sandboxed code has no business in.
-fn hidden_folders(writable: &[&Path]) -> Vec<PathBuf> {
+/// Sockets of daemons that would do anything for whoever reaches them. Without network, all of /run is hidden.
+const SOCKETS: &[&str] = &["/run/docker.sock", "/run/crio/crio.sock"];
+const DAEMONS: &[&str] = &["/run/user", "/run/dbus", "/run/containerd", "/run/podman", "/run/buildkit"];
+
+/// Folders that sandboxed code has no business in: what the caller says, and where credentials usually lie.
+fn hidden_folders(confinement: &Confinement<'_>) -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    [".ssh", ".aws", ".docker", ".kube", ".config", ".gnupg", ".netrc.d"]
+    let shown = |folder: &Path| confinement.writable.iter().any(|w| w.starts_with(folder));
+    let usual = [".ssh", ".aws", ".docker", ".kube", ".config", ".gnupg", ".netrc.d"]
         .iter()
         .filter_map(|name| home.as_ref().map(|home| home.join(name)))
-        .filter(|folder| folder.is_dir() && !writable.iter().any(|w| w.starts_with(folder)))
-        .collect()
+        .filter(|folder| !shown(folder));
+    let own = confinement.hidden.iter().map(|folder| folder.to_path_buf());
+    let daemons = if confinement.network { DAEMONS } else { &["/run"] };
+    let daemons = daemons.iter().map(PathBuf::from);
+    let mut folders: Vec<PathBuf> = usual.chain(own).chain(daemons).filter(|folder| folder.is_dir()).collect();
+    // Outer folders first: a mount on an outer one covers what lies in it.
+    folders.sort();
+    folders
 }
 
 impl fmt::Display for Sandbox {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kfops_process::{Command, Limits, Sandbox};
+use kfops_process::{Command, Confinement, Limits, Sandbox};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -75,4 +75,28 @@ async fn sandbox_has_no_network_and_cannot_write() {
         assert!(!ended.success());
         assert!(!target.exists());
     }
+}
+
+#[tokio::test]
+async fn hidden_folders_look_empty_but_for_what_is_shown() {
+    let sandbox = Sandbox::detect().await;
+    if sandbox != Sandbox::Bubblewrap {
+        eprintln!("only bubblewrap hides");
+        return;
+    }
+    let outer = tempfile::tempdir().unwrap();
+    let (mine, tools) = (outer.path().join("mine"), outer.path().join("tools"));
+    for folder in [&mine, &tools] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    std::fs::write(outer.path().join("secret"), "s").unwrap();
+    std::fs::write(tools.join("tool"), "t").unwrap();
+    let confinement =
+        Confinement { writable: &[&mine], readable: &[&tools], hidden: &[outer.path()], network: true, limits: None };
+    let script = format!("cd {}; ls; cat tools/tool; echo w > mine/w; echo w > tools/w", outer.path().display());
+    let command = Command::new("sh").args(["-c", &script]);
+    let ended = sandbox.confine(command, &confinement).run(&CancellationToken::new()).await.unwrap();
+    assert!(ended.output.starts_with("mine\ntools\nt"), "{}", ended.output);
+    assert!(!ended.success());
+    assert!(mine.join("w").exists());
 }
