@@ -1,0 +1,324 @@
+//! Drives one rollout to its end: observe, decide (`plan::next`), act.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use kfops_core::{Failure, Reason};
+use kfops_resource::Table;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Settings,
+    gate::{self, Verdict},
+    plan::{self, Action, World},
+    ports::{Ports, Server},
+    rollout::{Rollout, Stage, State, endpoint},
+    service::{InferenceService, Revision, RevisionState},
+    source::{self, Prepared},
+    spans,
+    traffic::Traffic,
+    watch::Watch,
+};
+
+mod keep;
+mod prove;
+
+const TICK: Duration = Duration::from_millis(100);
+const LOG_EVERY: Duration = Duration::from_secs(5);
+/// Undoing and draining are tried so often before the rollout ends without them.
+const TRIES: u32 = 10;
+
+/// What drivers share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) ports: Ports,
+    pub(crate) rollouts: Table<Rollout>,
+    pub(crate) services: Table<InferenceService>,
+    pub(crate) traffic: Traffic,
+}
+
+/// Drives one rollout in this process.
+pub(crate) struct Driver {
+    pub(crate) shared: Arc<Shared>,
+    id: String,
+    prepared: Option<Prepared>,
+    stage: (Stage, SystemTime),
+    watch: Option<Watch>,
+    logged: SystemTime,
+    tries: u32,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>, id: String) -> Self {
+        let never = SystemTime::UNIX_EPOCH;
+        Self { shared, id, prepared: None, stage: (Stage::Ended, never), watch: None, logged: never, tries: 0 }
+    }
+
+    /// Until the rollout has ended or the service stops; then it is resumed by the next process.
+    pub(crate) async fn run(mut self, stopping: CancellationToken) {
+        while !stopping.is_cancelled() {
+            match self.step().await {
+                Ok(true) => return,
+                Ok(false) => self.tries = 0,
+                Err(failure) => {
+                    tracing::warn!(rollout = self.id, reason = %failure.reason, %failure, "rollout step failed");
+                    if let Err(failure) = self.after_failure(failure).await {
+                        tracing::error!(rollout = self.id, %failure, "rollout cannot be kept");
+                    }
+                    tokio::time::sleep(TICK * 10).await;
+                }
+            }
+        }
+    }
+
+    /// True when there is nothing more to do.
+    async fn step(&mut self) -> Result<bool, Failure> {
+        let rollout = self.shared.rollouts.get(&self.id).await?;
+        if self.stage.0 != rollout.stage {
+            self.stage = (rollout.stage, self.now());
+            self.watch = None;
+        }
+        if !rollout.revision.is_empty() && !matches!(rollout.stage, Stage::Restore | Stage::Drain) {
+            self.shared.traffic.follow(&rollout.request.service).await?;
+        }
+        let world = self.observe(&rollout).await?;
+        let action = plan::next(&rollout, &world);
+        if !matches!(action, Action::Wait | Action::Watch) {
+            tracing::debug!(rollout = self.id, stage = ?rollout.stage, ?action, "rollout");
+        }
+        if action == Action::End {
+            return Ok(true);
+        }
+        self.act(&rollout, action).await?;
+        if !rollout.revision.is_empty() && self.since(self.logged) > LOG_EVERY {
+            self.logged = self.now();
+            self.put_log(&rollout).await;
+        }
+        Ok(false)
+    }
+
+    async fn observe(&self, rollout: &Rollout) -> Result<World, Failure> {
+        let ports = &self.shared.ports;
+        let mut world = World {
+            new: Server::Absent,
+            live: None,
+            share: None,
+            verdict: self.watch.as_ref().map_or(Verdict::Hold, |watch| watch.verdict.clone()),
+            elapsed: self.since(self.stage.1),
+            ready_timeout: self.shared.settings.ready_timeout.get(),
+        };
+        if !rollout.revision.is_empty() {
+            world.new = ports.runtime.observe(&rollout.key()).await;
+            let service = self.service(rollout).await?;
+            world.share = service.revision(&rollout.revision).and_then(|r| r.percent);
+        }
+        if !rollout.previous.is_empty() {
+            world.live = Some(ports.runtime.observe(&rollout.key_of(&rollout.previous)).await);
+        }
+        Ok(world)
+    }
+
+    async fn act(&mut self, rollout: &Rollout, action: Action) -> Result<(), Failure> {
+        match action {
+            Action::Begin => self.begin(rollout).await,
+            Action::Admit => self.admit(rollout).await,
+            Action::Start => {
+                let service = self.service(rollout).await?;
+                let revision = service.revision(&rollout.revision).ok_or_else(|| Failure::internal("no revision"))?;
+                let runtime = &self.shared.ports.runtime;
+                runtime.start(&rollout.request.service, &rollout.key(), &revision.predictor).await
+            }
+            Action::Wait => {
+                tokio::time::sleep(TICK).await;
+                Ok(())
+            }
+            Action::Shift(percent) => {
+                let revision = rollout.revision.clone();
+                self.change_service(rollout, move |service| service.shift(&revision, percent)).await?;
+                self.watch = None;
+                self.shared.traffic.follow(&rollout.request.service).await
+            }
+            Action::Prove => {
+                self.prepare(rollout).await?;
+                self.prove(rollout).await
+            }
+            Action::Watch => {
+                self.prepare(rollout).await?;
+                let watch = match self.watch.take() {
+                    Some(watch) => watch,
+                    None => Watch::begin(&self.shared, rollout).await?,
+                };
+                let Some(prepared) = &self.prepared else { return Err(Failure::internal("not prepared")) };
+                let (watch, note) = watch.look(&self.shared, rollout, prepared).await?;
+                if note {
+                    let (text, window) = (gate::describe(&watch.window), watch.window.clone());
+                    self.change(move |r, now| r.note(text, Some(&window), now)).await?;
+                }
+                self.watch = Some(watch);
+                Ok(())
+            }
+            Action::Advance(stage) => {
+                let took = self.since(rollout.steps.last().map_or(self.stage.1, |step| step.start));
+                self.change(move |r, now| {
+                    if r.stage == Stage::Revision {
+                        r.note(format!("ready after {:.1} s", took.as_secs_f64()), None, now);
+                    }
+                    r.advance(stage, now);
+                })
+                .await
+            }
+            Action::Promote => {
+                self.change(|r, now| {
+                    r.note(format!("{} gets all traffic", r.revision), None, now);
+                    r.advance(Stage::Drain, now);
+                })
+                .await
+            }
+            Action::Retire => self.retire(rollout).await,
+            Action::Fail(failure) => {
+                let failure = self.with_log(rollout, failure).await;
+                self.change(move |r, now| r.fail(failure, now)).await
+            }
+            Action::Restore => self.restore(rollout).await,
+            Action::End => Ok(()),
+        }
+    }
+
+    async fn begin(&self, rollout: &Rollout) -> Result<(), Failure> {
+        let name = rollout.request.service.clone();
+        self.shared.services.create(InferenceService::new(name)).await?;
+        let previous = self.service(rollout).await?.live;
+        self.change(move |r, now| {
+            // A cancel may have ended it in the meantime.
+            if r.stage == Stage::Queued {
+                r.state = State::Running;
+                r.previous = previous;
+                r.advance(Stage::Revision, now);
+            }
+        })
+        .await
+    }
+
+    async fn admit(&mut self, rollout: &Rollout) -> Result<(), Failure> {
+        self.prepare(rollout).await?;
+        let Some(prepared) = &self.prepared else { return Err(Failure::internal("not prepared")) };
+        let (request, predictor) = (rollout.request.clone(), prepared.predictor.clone());
+        let (id, created) = (self.id.clone(), self.now());
+        let service = self
+            .change_service(rollout, move |service| {
+                service.admit(&id.clone(), |name| Revision {
+                    name,
+                    state: RevisionState::Starting,
+                    percent: None,
+                    model: request.model,
+                    predictor,
+                    run: request.run,
+                    rollout: id,
+                    commit: request.source.commit,
+                    created,
+                });
+            })
+            .await?;
+        let given = service.revisions.iter().find(|r| r.rollout == self.id);
+        let revision = given.ok_or_else(|| Failure::internal("no revision"))?;
+        let base = self.shared.ports.router.base_url(&rollout.request.service);
+        let url = endpoint(&base, &rollout.request.service, revision.predictor.protocol);
+        let name = revision.name.clone();
+        self.change(move |r, now| {
+            (r.revision, r.endpoint) = (name, url);
+            r.note("starting", None, now);
+        })
+        .await
+    }
+
+    async fn retire(&self, rollout: &Rollout) -> Result<(), Failure> {
+        let (new, old) = (rollout.revision.clone(), rollout.previous.clone());
+        self.change_service(rollout, move |service| {
+            service.live.clone_from(&new);
+            if let Some(revision) = service.revision_mut(&new) {
+                (revision.state, revision.percent) = (RevisionState::Ready, Some(100));
+            }
+            if let Some(revision) = service.revision_mut(&old) {
+                (revision.state, revision.percent) = (RevisionState::Retired, None);
+            }
+        })
+        .await?;
+        let mut message = "nothing to drain".to_owned();
+        self.shared.traffic.follow(&rollout.request.service).await?;
+        if !rollout.previous.is_empty() {
+            self.shared.ports.runtime.stop(&rollout.key_of(&rollout.previous)).await;
+            message = format!("{} drained and stopped", rollout.previous);
+        }
+        self.finish(rollout, message).await
+    }
+
+    async fn restore(&self, rollout: &Rollout) -> Result<(), Failure> {
+        let mut message = "nothing is live".to_owned();
+        if !rollout.revision.is_empty() {
+            let (new, old) = (rollout.revision.clone(), rollout.previous.clone());
+            self.change_service(rollout, move |service| {
+                if let Some(revision) = service.revision_mut(&new) {
+                    (revision.state, revision.percent) = (RevisionState::Failed, None);
+                }
+                if let Some(revision) = service.revision_mut(&old) {
+                    revision.percent = Some(100);
+                }
+            })
+            .await?;
+            self.shared.traffic.follow(&rollout.request.service).await?;
+            self.shared.ports.runtime.stop(&rollout.key()).await;
+        }
+        if !rollout.previous.is_empty() {
+            message = format!("live stays {}", rollout.previous);
+        }
+        self.finish(rollout, message).await
+    }
+
+    /// Ends the rollout, whatever it came to.
+    async fn finish(&self, rollout: &Rollout, message: String) -> Result<(), Failure> {
+        let now = self.now();
+        let mut last = rollout.clone();
+        last.note(message.clone(), None, now);
+        last.end(now);
+        self.put_log(&last).await;
+        // Before the end is kept: a span that is sent twice does less harm than one that is lost.
+        spans::record(&self.shared.ports.tracer, &last, now);
+        tracing::info!(rollout = self.id, revision = last.revision, state = ?last.state, "rollout ended");
+        self.change(move |r, _| {
+            r.note(message, None, now);
+            r.end(now);
+        })
+        .await
+    }
+
+    async fn after_failure(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.tries += 1;
+        let rollout = self.shared.rollouts.get(&self.id).await?;
+        let undoing = matches!(rollout.stage, Stage::Restore | Stage::Drain);
+        if self.tries >= TRIES && undoing {
+            return self.finish(&rollout, failure.message).await;
+        }
+        let passing = failure.reason == Reason::StoreUnavailable && self.tries < TRIES;
+        if undoing || passing || matches!(rollout.stage, Stage::Ended) {
+            return Ok(());
+        }
+        let failure = Failure { message: format!("{}{}", failure.message, plan::stays(&rollout)), ..failure };
+        self.change(move |r, now| r.fail(failure, now)).await
+    }
+
+    async fn prepare(&mut self, rollout: &Rollout) -> Result<(), Failure> {
+        if self.prepared.is_none() {
+            let service = self.service(rollout).await?;
+            let known = service.revision(&rollout.revision).map(|r| r.predictor.clone());
+            let state = &self.shared.settings.state;
+            self.prepared = Some(source::prepare(&self.shared.ports, rollout, known, state).await?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn prepared(&self) -> Option<&Prepared> {
+        self.prepared.as_ref()
+    }
+}

@@ -1,0 +1,65 @@
+//! What a driver reads and writes: the two tables, the log, the time.
+
+use std::time::{Duration, SystemTime};
+
+use kfops_core::Failure;
+
+use super::Driver;
+use crate::{rollout::Rollout, service::InferenceService};
+
+impl Driver {
+    /// Changes the rollout.
+    pub(crate) async fn change(
+        &self,
+        change: impl FnOnce(&mut Rollout, SystemTime) + Send + 'static,
+    ) -> Result<(), Failure> {
+        let now = self.now();
+        self.shared.rollouts.update(&self.id, move |rollout| change(rollout, now)).await.map(|_| ())
+    }
+
+    /// Changes its InferenceService.
+    pub(super) async fn change_service(
+        &self,
+        rollout: &Rollout,
+        change: impl FnOnce(&mut InferenceService) + Send + 'static,
+    ) -> Result<InferenceService, Failure> {
+        self.shared.services.update(&rollout.request.service.to_string(), change).await
+    }
+
+    pub(crate) async fn service(&self, rollout: &Rollout) -> Result<InferenceService, Failure> {
+        self.shared.services.get(&rollout.request.service.to_string()).await
+    }
+
+    /// With the end of the model server's log, where there is one.
+    pub(crate) async fn with_log(&self, rollout: &Rollout, failure: Failure) -> Failure {
+        if rollout.revision.is_empty() || !failure.log_tail.is_empty() {
+            return failure;
+        }
+        let log = self.shared.ports.runtime.log(&rollout.key()).await;
+        failure.log_tail(&log)
+    }
+
+    /// Puts the steps and the model server's log into the object store, for people.
+    pub(super) async fn put_log(&self, rollout: &Rollout) {
+        let mut text = String::new();
+        for step in &rollout.steps {
+            text += &format!("{}: {:?} {}\n", step.title, step.state, step.message).to_lowercase();
+        }
+        if !rollout.revision.is_empty() {
+            text += &format!("\nmodel server of {}:\n", rollout.revision);
+            text += &self.shared.ports.runtime.log(&rollout.key()).await;
+        }
+        let key = format!("logs/rollouts/{}.log", rollout.id);
+        if let Err(failure) = self.shared.ports.store.put(&key, text).await {
+            tracing::warn!(rollout = rollout.id, %failure, "log not kept");
+        }
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.shared.ports.clock.now()
+    }
+
+    pub(super) fn since(&self, time: SystemTime) -> Duration {
+        self.now().duration_since(time).unwrap_or_default()
+    }
+}

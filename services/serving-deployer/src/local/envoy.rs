@@ -1,0 +1,330 @@
+//! Envoy before the model servers: one process, kept running; weights change by replacing its xDS files.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kfops_core::{Failure, Reason};
+use kfops_process::{Child, Command, LogTail};
+use serde_json::Value;
+use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{admin::Admin, config, orphan};
+use crate::{
+    Settings,
+    gate::Counters,
+    ports::{Router, Target},
+    service::{RevisionKey, ServiceName},
+};
+
+/// A change of its configuration is in force by then, or has failed.
+const IN_FORCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+/// Unix socket paths end at 108 bytes.
+const LONGEST_SOCKET: usize = 100;
+
+/// The router.
+pub(super) struct Envoy {
+    program: PathBuf,
+    folder: PathBuf,
+    wanted: SocketAddr,
+    otlp: Option<(String, u16)>,
+    predict_timeout: Duration,
+    drain_timeout: Duration,
+    admin: Arc<Admin>,
+    socket: PathBuf,
+    /// Holds the socket where the state folder's path is too long for one.
+    _socket_folder: Option<tempfile::TempDir>,
+    listen: OnceLock<SocketAddr>,
+    version: AtomicU64,
+    desired: tokio::sync::Mutex<Desired>,
+    stop: CancellationToken,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the files say.
+#[derive(Default)]
+struct Desired {
+    services: BTreeMap<ServiceName, Vec<Target>>,
+    /// Cluster -> authority; those of revisions that drain are still among them.
+    clusters: BTreeMap<String, String>,
+}
+
+fn route_failed(message: impl Into<String>) -> Failure {
+    Failure::new(Reason::RouteFailed, message)
+}
+
+impl Envoy {
+    pub(super) fn new(settings: &Settings, state: &Path) -> Result<Self, Failure> {
+        let folder = state.join("envoy");
+        let mut socket = folder.join("admin.sock");
+        let mut socket_folder = None;
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            let short = tempfile::Builder::new().prefix("kfops-envoy-").tempdir().map_err(Failure::internal)?;
+            socket = short.path().join("admin.sock");
+            socket_folder = Some(short);
+        }
+        Ok(Self {
+            program: settings.envoy.clone(),
+            wanted: settings.models_address()?,
+            otlp: settings.telemetry.otlp_endpoint.as_deref().and_then(host_and_port),
+            predict_timeout: settings.predict_timeout.get(),
+            drain_timeout: settings.drain_timeout.get(),
+            admin: Arc::new(Admin::new(&socket)?),
+            socket,
+            _socket_folder: socket_folder,
+            listen: OnceLock::new(),
+            version: AtomicU64::new(0),
+            desired: tokio::sync::Mutex::default(),
+            stop: CancellationToken::new(),
+            keeper: Mutex::default(),
+            folder,
+        })
+    }
+
+    /// The address that was asked for. Port 0: the one of the last time, or else a free one.
+    fn choose_address(&self) -> Result<SocketAddr, Failure> {
+        let kept = self.folder.join("port");
+        let taken = |address: SocketAddr, error: std::io::Error| {
+            Failure::new(Reason::Internal, format!("cannot listen on {address}: {error}"))
+                .action("choose another address with `listen_models` in the settings")
+        };
+        if self.wanted.port() == 0
+            && let Some(port) = std::fs::read_to_string(&kept).ok().and_then(|text| text.trim().parse().ok())
+            && TcpListener::bind(SocketAddr::new(self.wanted.ip(), port)).is_ok()
+        {
+            return Ok(SocketAddr::new(self.wanted.ip(), port));
+        }
+        let listener = TcpListener::bind(self.wanted).map_err(|error| taken(self.wanted, error))?;
+        let address = listener.local_addr().map_err(|error| taken(self.wanted, error))?;
+        std::fs::write(&kept, address.port().to_string()).map_err(Failure::internal)?;
+        Ok(address)
+    }
+
+    fn spawn(&self) -> Result<Child, Failure> {
+        std::fs::remove_file(&self.socket).ok();
+        let child = Command::new(&self.program)
+            .arg("-c")
+            .arg(self.folder.join("bootstrap.json"))
+            // One thread carries more than the models behind it can answer.
+            .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"])
+            .cwd(&self.folder)
+            .log(self.log())
+            .spawn()?;
+        orphan::remember(&self.folder, child.id());
+        Ok(child)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("envoy.log")
+    }
+
+    /// Writes a file into the watched folder, whole.
+    fn publish(&self, name: &str, content: &Value) -> Result<(), Failure> {
+        let (draft, file) = (self.folder.join(name), self.folder.join("xds").join(name));
+        std::fs::write(&draft, content.to_string())
+            .and_then(|()| std::fs::rename(&draft, &file))
+            .map_err(|error| route_failed(format!("{}: {error}", file.display())))
+    }
+
+    async fn publish_clusters(&self, desired: &Desired) -> Result<(), Failure> {
+        let version = self.next_version();
+        self.publish("clusters.json", &config::clusters(version, &desired.clusters))?;
+        self.in_force("clusters", |(clusters, _)| clusters == Some(version)).await
+    }
+
+    async fn publish_routes(&self, desired: &Desired) -> Result<(), Failure> {
+        let version = self.next_version();
+        self.publish("routes.json", &config::routes(version, &desired.services, self.predict_timeout))?;
+        self.in_force("routes", |(_, routes)| routes == Some(version)).await
+    }
+
+    fn next_version(&self) -> u64 {
+        self.version.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    async fn in_force(
+        &self,
+        what: &str,
+        done: impl Fn((Option<u64>, Option<u64>)) -> bool + Send,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + IN_FORCE;
+        while Instant::now() < deadline {
+            if self.admin.versions().await.is_ok_and(&done) {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let log = LogTail::read(&self.log(), 4096);
+        Err(route_failed(format!("envoy did not take over new {what} within {} s", IN_FORCE.as_secs())).log_tail(&log))
+    }
+
+    /// Until a revision that left the route has answered everything it had begun.
+    async fn drained(&self, cluster: &str) {
+        let deadline = Instant::now() + self.drain_timeout;
+        let mut quiet = 0;
+        // Several quiet looks in a row: a request may be between its route and its connection, or between two tries.
+        while quiet < 4 && Instant::now() < deadline {
+            quiet = match self.admin.cluster(cluster).await {
+                Ok(stats) if stats.active == 0 => quiet + 1,
+                _ => 0,
+            };
+            tokio::time::sleep(POLL * 3).await;
+        }
+        if quiet < 4 {
+            tracing::warn!(cluster, "not drained in time");
+        }
+    }
+}
+
+#[async_trait]
+impl Router for Arc<Envoy> {
+    async fn open(&self) -> Result<(), Failure> {
+        let unwritable = |error: std::io::Error| Failure::internal(format!("{}: {error}", self.folder.display()));
+        std::fs::create_dir_all(self.folder.join("xds")).map_err(unwritable)?;
+        orphan::end(&self.folder);
+        std::fs::remove_file(self.log()).ok();
+        let listen = self.choose_address()?;
+        self.listen.set(listen).ok();
+        let xds = self.folder.join("xds");
+        let bootstrap = config::Bootstrap { listen, admin: &self.socket, xds: &xds, otlp: self.otlp.clone() }.json();
+        std::fs::write(self.folder.join("bootstrap.json"), bootstrap.to_string()).map_err(unwritable)?;
+        {
+            let desired = self.desired.lock().await;
+            self.publish("clusters.json", &config::clusters(self.next_version(), &desired.clusters))?;
+            let routes = config::routes(self.next_version(), &desired.services, self.predict_timeout);
+            self.publish("routes.json", &routes)?;
+        }
+        let mut child = self.spawn()?;
+        let deadline = Instant::now() + IN_FORCE;
+        while !self.admin.live().await {
+            let ended = tokio::time::timeout(POLL, child.wait()).await;
+            let log = LogTail::read(&self.log(), 4096);
+            if let Ok(ended) = ended {
+                let how = ended.map(|ended| ended.describe()).unwrap_or_default();
+                return Err(Failure::internal(format!("envoy ended at its start: {how}")).log_tail(&log));
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::internal("envoy does not become ready").log_tail(&log));
+            }
+        }
+        tracing::info!(address = %listen, "models are answered");
+        let keeper = tokio::spawn(Arc::clone(self).keep(child));
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        Ok(())
+    }
+
+    async fn apply(&self, service: &ServiceName, targets: &[Target]) -> Result<(), Failure> {
+        let mut leaving = Vec::new();
+        {
+            let mut desired = self.desired.lock().await;
+            let old = desired.services.get(service);
+            if old.is_some_and(|old| old == targets) {
+                return Ok(());
+            }
+            let name_of = |target: &Target| config::cluster(&service.namespace, &target.revision);
+            for target in old.into_iter().flatten() {
+                if !targets.iter().any(|t| t.revision == target.revision) {
+                    leaving.push(name_of(target));
+                }
+            }
+            let mut clusters = desired.clusters.clone();
+            clusters.extend(targets.iter().map(|t| (name_of(t), t.authority.clone())));
+            if clusters != desired.clusters {
+                desired.clusters = clusters;
+                self.publish_clusters(&desired).await?;
+            }
+            let before = desired.services.insert(service.clone(), targets.to_vec());
+            if let Err(failure) = self.publish_routes(&desired).await {
+                // What is not in force is not believed: the next call tries again.
+                match before {
+                    Some(before) => desired.services.insert(service.clone(), before),
+                    None => desired.services.remove(service),
+                };
+                return Err(failure);
+            }
+        }
+        for cluster in &leaving {
+            self.drained(cluster).await;
+        }
+        if !leaving.is_empty() {
+            let mut desired = self.desired.lock().await;
+            desired.clusters.retain(|name, _| !leaving.contains(name));
+            self.publish_clusters(&desired).await?;
+        }
+        Ok(())
+    }
+
+    async fn counters(&self, key: &RevisionKey) -> Result<Counters, Failure> {
+        Ok(self.admin.cluster(&config::cluster(&key.namespace, &key.revision)).await?.counters)
+    }
+
+    fn base_url(&self, service: &ServiceName) -> String {
+        let listen = self.listen.get().unwrap_or(&self.wanted);
+        format!("http://{listen}/serving/{}/{}", service.namespace, service.name)
+    }
+
+    async fn close(&self) {
+        self.stop.cancel();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            keeper.await.ok();
+        }
+        std::fs::remove_file(&self.socket).ok();
+    }
+}
+
+impl Envoy {
+    /// Starts it again whenever it ends.
+    async fn keep(self: Arc<Self>, mut child: Child) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let began = Instant::now();
+            tokio::select! {
+                ended = child.wait() => {
+                    tracing::error!(how = ended.map(|e| e.describe()).unwrap_or_default(), "envoy ended, starting it again");
+                }
+                () = self.stop.cancelled() => {
+                    child.terminate(Duration::from_secs(5)).await;
+                    std::fs::remove_file(self.folder.join("pid.json")).ok();
+                    return;
+                }
+            }
+            // At once, unless it ends at once too.
+            pause = if began.elapsed() > Duration::from_secs(5) { Duration::ZERO } else { pause + POLL * 5 };
+            loop {
+                tokio::time::sleep(pause.min(Duration::from_secs(2))).await;
+                match self.spawn() {
+                    Ok(again) => {
+                        child = again;
+                        break;
+                    }
+                    Err(failure) => tracing::error!(%failure, "envoy not started"),
+                }
+                pause += POLL * 5;
+                if self.stop.is_cancelled() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Of `http://host:port`.
+fn host_and_port(endpoint: &str) -> Option<(String, u16)> {
+    let rest = endpoint.strip_prefix("http://")?;
+    let authority = rest.split('/').next()?;
+    match authority.rsplit_once(':') {
+        Some((host, port)) => Some((host.to_owned(), port.parse().ok()?)),
+        None => Some((authority.to_owned(), 4317)),
+    }
+}

@@ -1,0 +1,217 @@
+//! One process of KServe's Python server per revision.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kfops_core::{Failure, Reason};
+use kfops_process::{Child, Command, LogTail};
+use serde_json::json;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::orphan;
+use crate::{
+    Settings,
+    ports::{Runtime, Server},
+    service::{Predictor, RevisionKey, ServiceName},
+};
+
+const SCRIPT: &str = include_str!("python/model_server.py");
+/// A server that was told to end answers what it has begun, for so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(50);
+/// Of the log, in bytes.
+const LOG_SHOWN: u64 = 64 * 1024;
+
+/// The processes.
+pub(super) struct Processes {
+    python: PathBuf,
+    state: PathBuf,
+    otlp_endpoint: Option<String>,
+    http: reqwest::Client,
+    running: Mutex<HashMap<RevisionKey, Process>>,
+}
+
+struct Process {
+    server: watch::Receiver<Server>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Processes {
+    pub(super) fn new(settings: &Settings, state: &Path) -> Result<Self, Failure> {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).pool_max_idle_per_host(0);
+        Ok(Self {
+            python: settings.python.clone(),
+            state: state.join("revisions"),
+            otlp_endpoint: settings.model_otlp_endpoint.clone(),
+            http: client.build().map_err(Failure::internal)?,
+            running: Mutex::default(),
+        })
+    }
+
+    fn folder(&self, key: &RevisionKey) -> PathBuf {
+        self.state.join(&key.namespace).join(&key.revision)
+    }
+
+    fn take(&self, key: &RevisionKey) -> Option<Process> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+    }
+
+    fn command(&self, service: &ServiceName, key: &RevisionKey, predictor: &Predictor) -> Result<Command, Failure> {
+        let model = predictor.storage_uri.strip_prefix("file://").filter(|path| path.starts_with('/'));
+        let model = model.ok_or_else(|| {
+            Failure::new(
+                Reason::RevisionNotReady,
+                format!("`{}` cannot be served on one machine: a model lies at file:///…", predictor.storage_uri),
+            )
+        })?;
+        let folder = self.folder(key);
+        let unwritable = |error: std::io::Error| Failure::internal(format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(&folder).map_err(unwritable)?;
+        orphan::end(&folder);
+        std::fs::remove_file(folder.join("address")).ok();
+        std::fs::remove_file(folder.join("server.log")).ok();
+        let script = folder.join("model_server.py");
+        std::fs::write(&script, SCRIPT).map_err(unwritable)?;
+        let arguments = json!({
+            "name": service.name,
+            "namespace": service.namespace,
+            "revision": key.revision,
+            "format": predictor.format,
+            "model": model,
+            "address_file": folder.join("address"),
+            "otlp_endpoint": self.otlp_endpoint,
+        });
+        Ok(Command::new(&self.python)
+            .args(["-I", "-u", "-W", "ignore"])
+            .arg(script)
+            .arg(arguments.to_string())
+            // A model of this size gains nothing from threads, and each costs memory.
+            .env("OMP_NUM_THREADS", "1")
+            .env("OPENBLAS_NUM_THREADS", "1")
+            .cwd(&folder)
+            .log(folder.join("server.log")))
+    }
+}
+
+#[async_trait]
+impl Runtime for Processes {
+    async fn start(&self, service: &ServiceName, key: &RevisionKey, predictor: &Predictor) -> Result<(), Failure> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(process) = running.get(key)
+            && !matches!(*process.server.borrow(), Server::Exited(_))
+        {
+            return Ok(());
+        }
+        let child = self.command(service, key, predictor)?.spawn()?;
+        let folder = self.folder(key);
+        orphan::remember(&folder, child.id());
+        let (sender, server) = watch::channel(Server::Starting);
+        let stop = CancellationToken::new();
+        let watched = Watched { folder, url_path: format!("/v1/models/{}", service.name), http: self.http.clone() };
+        let task = tokio::spawn(watched.run(child, sender, stop.clone()));
+        running.insert(key.clone(), Process { server, stop, task });
+        tracing::info!(revision = %key, "model server started");
+        Ok(())
+    }
+
+    async fn observe(&self, key: &RevisionKey) -> Server {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(key).map_or(Server::Absent, |process| process.server.borrow().clone())
+    }
+
+    async fn stop(&self, key: &RevisionKey) {
+        if let Some(process) = self.take(key) {
+            process.stop.cancel();
+            process.task.await.ok();
+            tracing::info!(revision = %key, "model server stopped");
+        }
+    }
+
+    async fn log(&self, key: &RevisionKey) -> String {
+        LogTail::read(&self.folder(key).join("server.log"), LOG_SHOWN)
+    }
+
+    async fn close(&self) {
+        let all: Vec<Process> =
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, process)| process).collect();
+        for process in &all {
+            process.stop.cancel();
+        }
+        for process in all {
+            process.task.await.ok();
+        }
+    }
+}
+
+/// Looks after one process.
+struct Watched {
+    folder: PathBuf,
+    url_path: String,
+    http: reqwest::Client,
+}
+
+impl Watched {
+    async fn run(self, mut child: Child, server: watch::Sender<Server>, stop: CancellationToken) {
+        tokio::select! {
+            ended = child.wait() => {
+                let text = ended.map_or_else(|failure| failure.message, |ended| cause(&ended.output, &ended.describe()));
+                server.send_replace(Server::Exited(text));
+                return;
+            }
+            () = stop.cancelled() => {}
+            () = self.until_ready(&server) => {}
+        }
+        if !stop.is_cancelled() {
+            tokio::select! {
+                ended = child.wait() => {
+                    let text = ended.map_or_else(|failure| failure.message, |ended| cause(&ended.output, &ended.describe()));
+                    server.send_replace(Server::Exited(text));
+                    return;
+                }
+                () = stop.cancelled() => {}
+            }
+        }
+        child.terminate(PATIENCE).await;
+        std::fs::remove_file(self.folder.join("pid.json")).ok();
+    }
+
+    async fn until_ready(&self, server: &watch::Sender<Server>) {
+        loop {
+            if let Ok(authority) = tokio::fs::read_to_string(self.folder.join("address")).await {
+                let ready = self.http.get(format!("http://{authority}{}", self.url_path)).send().await;
+                if ready.is_ok_and(|response| response.status().is_success()) {
+                    server.send_replace(Server::Ready(authority));
+                    return;
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// Why a server ended: what our script said, or the last line of the log.
+fn cause(log: &str, ended: &str) -> String {
+    let lines = || log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let said = lines().find_map(|line| line.strip_prefix("kfops: ")).map(str::to_owned);
+    let text = said.or_else(|| lines().next().map(|line| format!("{ended}: {line}"))).unwrap_or_else(|| ended.into());
+    text.chars().filter(|c| !c.is_control()).take(400).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_our_script_said_wins_over_the_last_line() {
+        assert_eq!(cause("a\nkfops: cannot load\nbye\n", "exit code 1"), "cannot load");
+        assert_eq!(cause("a\nTypeError: x\n\n", "exit code 1"), "exit code 1: TypeError: x");
+        assert_eq!(cause("", "killed by signal 9"), "killed by signal 9");
+    }
+}

@@ -1,0 +1,113 @@
+//! Makes router and servers follow what the table says about an InferenceService.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use kfops_core::Failure;
+use kfops_resource::Table;
+
+use crate::{
+    ports::{Ports, Server, Target},
+    service::{InferenceService, RevisionKey, ServiceName},
+};
+
+/// Longest pause before a live revision that keeps dying is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Follows the table.
+pub(crate) struct Traffic {
+    services: Table<InferenceService>,
+    ports: Ports,
+    locks: Mutex<HashMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
+    restarts: Mutex<HashMap<RevisionKey, (u32, SystemTime)>>,
+}
+
+impl Traffic {
+    pub(crate) fn new(services: Table<InferenceService>, ports: Ports) -> Self {
+        Self { services, ports, locks: Mutex::default(), restarts: Mutex::default() }
+    }
+
+    /// Makes the route of one service what the table says, as far as servers are ready.
+    pub(crate) async fn follow(&self, name: &ServiceName) -> Result<(), Failure> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locks.entry(name.clone()).or_default())
+        };
+        let _turn = lock.lock().await;
+        let service = self.services.get(&name.to_string()).await?;
+        let mut targets = Vec::new();
+        for revision in service.revisions.iter().filter(|r| r.state.reachable()) {
+            let Some(percent) = revision.percent else { continue };
+            let key = RevisionKey { namespace: name.namespace.clone(), revision: revision.name.clone() };
+            if let Server::Ready(authority) = self.ports.runtime.observe(&key).await {
+                targets.push(Target { revision: revision.name.clone(), authority, weight: u32::from(percent) });
+            }
+        }
+        give_the_rest(&mut targets, &service.live);
+        self.ports.router.apply(name, &targets).await
+    }
+
+    /// Starts every live revision that does not run, and routes what is ready. True when all live revisions are.
+    pub(crate) async fn keep(&self) -> Result<bool, Failure> {
+        let mut all_ready = true;
+        for service in self.services.open_records().await? {
+            let Some(live) = service.live_revision() else { continue };
+            let key = RevisionKey { namespace: service.name.namespace.clone(), revision: live.name.clone() };
+            match self.ports.runtime.observe(&key).await {
+                Server::Ready(_) => {}
+                Server::Starting => all_ready = false,
+                Server::Absent => {
+                    all_ready = false;
+                    self.start(&service, &key).await;
+                }
+                Server::Exited(cause) => {
+                    all_ready = false;
+                    if self.may_restart(&key) {
+                        tracing::warn!(revision = %key, cause, "live model server ended, starting it again");
+                        self.start(&service, &key).await;
+                    }
+                }
+            }
+            if let Err(failure) = self.follow(&service.name).await {
+                tracing::warn!(service = %service.name, %failure, "route not in force");
+            }
+        }
+        Ok(all_ready)
+    }
+
+    async fn start(&self, service: &InferenceService, key: &RevisionKey) {
+        let Some(live) = service.live_revision() else { return };
+        if let Err(failure) = self.ports.runtime.start(&service.name, key, &live.predictor).await {
+            tracing::warn!(revision = %key, %failure, "live model server not started");
+        }
+    }
+
+    /// Pauses that double: 1 s, 2 s, 4 s, …
+    fn may_restart(&self, key: &RevisionKey) -> bool {
+        let now = self.ports.clock.now();
+        let mut restarts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, last) = restarts.entry(key.clone()).or_insert((0, SystemTime::UNIX_EPOCH));
+        let pause = Duration::from_secs(1 << (*count).min(5)).min(LONGEST_PAUSE);
+        let since = now.duration_since(*last).unwrap_or_default();
+        if since > LONGEST_PAUSE * 4 {
+            *count = 0;
+        } else if since < pause {
+            return false;
+        }
+        *count += 1;
+        *last = now;
+        true
+    }
+}
+
+/// While nobody with a share is ready, the live revision answers, or whoever is there.
+fn give_the_rest(targets: &mut [Target], live: &str) {
+    if targets.iter().all(|t| t.weight == 0)
+        && let Some(target) = targets.iter_mut().find(|t| t.revision == live)
+    {
+        target.weight = 100;
+    }
+}

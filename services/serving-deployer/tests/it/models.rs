@@ -1,0 +1,67 @@
+//! Small models, made once by the environment's Python.
+
+use std::{path::PathBuf, sync::OnceLock};
+
+use kfops_proto::common::Model;
+
+const MAKE: &str = r#"
+import pathlib, sys, time
+from joblib.externals import cloudpickle
+import joblib
+from sklearn.datasets import load_iris
+from sklearn.tree import DecisionTreeClassifier
+
+root = pathlib.Path(sys.argv[1])
+X, y = load_iris(return_X_y=True)
+
+def folder(name):
+    (root / name).mkdir(parents=True)
+    return root / name
+
+tree = DecisionTreeClassifier(max_depth=2, random_state=0).fit(X, y)
+joblib.dump(tree, folder("tree") / "model.joblib")
+joblib.dump(DecisionTreeClassifier(max_depth=4, random_state=0).fit(X, y), folder("deeper") / "model.joblib")
+joblib.dump(DecisionTreeClassifier(max_depth=2, random_state=0).fit(X[:, :3], y), folder("three") / "model.joblib")
+(folder("corrupt") / "model.joblib").write_bytes(b"this is no model")
+folder("empty")
+
+class Flaky:
+    def __init__(self, tree):
+        self.tree = tree
+    def predict(self, x):
+        if x[0][0] > 7.2:
+            raise RuntimeError("flower too large")
+        return self.tree.predict(x)
+
+class Slow(Flaky):
+    def predict(self, x):
+        time.sleep(0.15)
+        return self.tree.predict(x)
+
+for name, model in (("flaky", Flaky(tree)), ("slow", Slow(tree))):
+    with open(folder(name) / "model.pkl", "wb") as file:
+        cloudpickle.dump(model, file)
+"#;
+
+/// The environment's Python, and Envoy.
+pub(crate) fn tools() -> (PathBuf, PathBuf) {
+    let of = |name: &str| {
+        std::env::var_os(name).map(PathBuf::from).unwrap_or_else(|| {
+            panic!("{name} is not set: run `make test`, which makes the Python environment and sets it")
+        })
+    };
+    (of("KFOPS_PYTHON"), of("KFOPS_ENVOY"))
+}
+
+/// The model of that name.
+pub(crate) fn model(name: &str) -> Model {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    let root = ROOT.get_or_init(|| {
+        // Kept until the process ends: every test needs it.
+        let root = tempfile::tempdir().unwrap().keep();
+        let made = std::process::Command::new(tools().0).args(["-c", MAKE]).arg(&root).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        root
+    });
+    Model { uri: format!("file://{}", root.join(name).display()), digest: format!("sha256:{name}"), size_bytes: 1 }
+}
