@@ -1,0 +1,303 @@
+//! One image of a build, from its context to its digest.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use kfops_core::{Digest, Failure, Reason};
+use kfops_store::{ArchiveLimits, SourceRef, extract_source};
+use kfops_telemetry::Span;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    build::{Build, ImageResult, ImageSpec, State},
+    content_digest,
+    context::{self, Context},
+    dockerfile,
+    engine::Engine,
+    known::content_tag,
+    ports::{Job, Pushed, Repository},
+};
+
+/// How often a growing log is put into the object store.
+const LOG_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The work on one image.
+pub(crate) struct ImageWork<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) build: &'a Build,
+    pub(crate) index: usize,
+    pub(crate) work: &'a Path,
+    pub(crate) source: &'a OnceCell<PathBuf>,
+    pub(crate) stop: &'a CancellationToken,
+}
+
+/// An image that exists.
+struct Done {
+    digest: Digest,
+    content: Digest,
+    reused: bool,
+}
+
+/// A part of the work, with its true times.
+struct Step {
+    name: &'static str,
+    start: SystemTime,
+    end: SystemTime,
+    error: Option<String>,
+}
+
+impl ImageWork<'_> {
+    /// Only a database that fails makes this fail; everything else is the image's outcome.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let permit = tokio::select! {
+            permit = self.engine.slots.acquire() => permit.map_err(Failure::internal)?,
+            () = self.stop.cancelled() => return self.end(None, &[], Err(canceled())).await,
+        };
+        let repository = self.engine.repository(self.build, &self.spec()?.name);
+        let (now, name) = (self.engine.ports.clock.now(), repository.name.clone());
+        let begun = self
+            .update(move |result| {
+                result.state = State::Running;
+                result.repository = name;
+                // After a restart the first start counts.
+                result.start_time.get_or_insert(now);
+            })
+            .await?;
+        let log = self.folder()?.join("log");
+        let mut steps = Vec::new();
+        let outcome = {
+            let work = self.steps(&repository, &log, &mut steps);
+            tokio::pin!(work);
+            loop {
+                tokio::select! {
+                    outcome = &mut work => break outcome,
+                    () = tokio::time::sleep(LOG_INTERVAL) => self.upload(&log, &begun.log_key).await,
+                }
+            }
+        };
+        drop(permit);
+        match &outcome {
+            Ok(done) if done.reused => {
+                note(&log, &format!("exists already: {}@{} (content {})", repository.name, done.digest, done.content))
+            }
+            Ok(done) => note(&log, &format!("pushed {}@{} (content {})", repository.name, done.digest, done.content)),
+            Err(failure) => note(&log, &format!("{}: {}", failure.reason, failure.message)),
+        }
+        self.upload(&log, &begun.log_key).await;
+        self.end(begun.start_time, &steps, outcome).await
+    }
+
+    async fn steps(&self, repository: &Repository, log: &Path, steps: &mut Vec<Step>) -> Result<Done, Failure> {
+        let context = self.timed(steps, "context", self.context()).await?;
+        let (bases, stand_in) = self.timed(steps, "base image", self.bases(&context)).await?;
+        let spec = self.spec()?;
+        let args = spec.build_args.clone();
+        let (content, context) = tokio::task::spawn_blocking(move || {
+            content_digest::of(&context, &args, &bases).map(|digest| (digest, context))
+        })
+        .await
+        .map_err(Failure::internal)??;
+        let stored = content.clone();
+        self.update(move |result| result.content = Some(stored)).await?;
+        let building = self.engine.known.building(repository, &content);
+        let _building = tokio::select! {
+            guard = building.lock() => guard,
+            () = self.stop.cancelled() => return Err(canceled()),
+        };
+        if let Some(digest) = self.engine.known.find(repository, &content).await? {
+            return Ok(Done { digest, content, reused: true });
+        }
+        let job = Job {
+            context: context.folder,
+            dockerfile: context.dockerfile,
+            build_args: spec.build_args.clone(),
+            repository: repository.clone(),
+            tag: content_tag(&content),
+            stand_in,
+            log: log.to_owned(),
+            scratch: self.folder()?,
+            timeout: self.engine.settings.build_timeout.get(),
+        };
+        let Pushed { digest, .. } = self.built(&job, steps).await?;
+        self.engine.known.remember(repository, &content, &digest).await?;
+        Ok(Done { digest, content, reused: false })
+    }
+
+    /// Unpacks the source, once for all images, and assembles this image's context.
+    async fn context(&self) -> Result<Context, Failure> {
+        let source = self.source.get_or_try_init(|| self.extract());
+        let source = tokio::select! {
+            source = source => source?.clone(),
+            () = self.stop.cancelled() => return Err(canceled()),
+        };
+        let (spec, into) = (self.spec()?.clone(), self.folder()?.join("context"));
+        tokio::task::spawn_blocking(move || context::assemble(&source, &spec, &into))
+            .await
+            .map_err(Failure::internal)?
+    }
+
+    async fn extract(&self) -> Result<PathBuf, Failure> {
+        let request = &self.build.request;
+        let source = SourceRef { key: request.source_key.clone(), digest: request.source_digest.clone() };
+        let into = self.work.join("source");
+        // An attempt that another image gave up may have left something.
+        tokio::fs::remove_dir_all(&into).await.ok();
+        extract_source(&self.engine.store, &source, &into, ArchiveLimits::default()).await?;
+        Ok(into)
+    }
+
+    async fn bases(&self, context: &Context) -> Result<(BTreeMap<crate::reference::ImageName, Digest>, bool), Failure> {
+        let text = tokio::fs::read(&context.dockerfile)
+            .await
+            .map_err(|error| Failure::new(Reason::SourceInvalid, format!("the Dockerfile cannot be read: {error}")))?;
+        let (mut bases, mut stand_in) = (BTreeMap::new(), false);
+        for name in dockerfile::bases(&String::from_utf8_lossy(&text), &self.spec()?.build_args)? {
+            let base = self.engine.ports.registry.base(&name, self.stop).await?;
+            stand_in |= base.stand_in;
+            bases.insert(name, base.digest);
+        }
+        Ok((bases, stand_in))
+    }
+
+    /// Builds and pushes: two steps of one call.
+    async fn built(&self, job: &Job, steps: &mut Vec<Step>) -> Result<Pushed, Failure> {
+        let clock = &self.engine.ports.clock;
+        let start = clock.now();
+        let outcome = self.engine.ports.builder.build(job, self.stop).await;
+        let end = clock.now();
+        match &outcome {
+            Ok(pushed) => {
+                steps.push(Step { name: "build", start, end: pushed.built, error: None });
+                steps.push(Step { name: "push", start: pushed.built, end, error: None });
+            }
+            Err(failure) => {
+                let name = if failure.reason == Reason::ImagePushFailed { "push" } else { "build" };
+                steps.push(Step { name, start, end, error: Some(failure.message.clone()) });
+            }
+        }
+        outcome
+    }
+
+    async fn timed<T>(
+        &self,
+        steps: &mut Vec<Step>,
+        name: &'static str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let clock = &self.engine.ports.clock;
+        let start = clock.now();
+        let outcome = work.await;
+        let error = outcome.as_ref().err().map(|failure| failure.message.clone());
+        steps.push(Step { name, start, end: clock.now(), error });
+        outcome
+    }
+
+    /// Keeps the outcome and tells it to the trace; an abort is no outcome.
+    async fn end(
+        &self,
+        start: Option<SystemTime>,
+        steps: &[Step],
+        outcome: Result<Done, Failure>,
+    ) -> Result<(), Failure> {
+        if outcome.is_err() && self.engine.aborted() {
+            return Ok(());
+        }
+        let name = self.spec()?.name.clone();
+        let resource = format!("{}/images/{name}", self.build.name());
+        let outcome = outcome.map_err(|failure| Failure {
+            message: format!("image {name}: {}", failure.message),
+            ..failure.on(&resource)
+        });
+        let now = self.engine.ports.clock.now();
+        let result = self
+            .update(move |result| {
+                result.end_time = Some(now);
+                match outcome {
+                    Ok(done) => {
+                        (result.state, result.reused) = (State::Succeeded, done.reused);
+                        (result.digest, result.content) = (Some(done.digest), Some(done.content));
+                    }
+                    Err(failure) => {
+                        result.state = if failure.reason == Reason::Canceled { State::Canceled } else { State::Failed };
+                        result.failure = Some(failure);
+                    }
+                }
+            })
+            .await?;
+        tracing::info!(build = self.build.id, image = name, state = ?result.state, reused = result.reused, "image ended");
+        self.record(&result, start.unwrap_or(now), now, steps);
+        Ok(())
+    }
+
+    fn record(&self, result: &ImageResult, start: SystemTime, end: SystemTime, steps: &[Step]) {
+        let Some(caller) = &self.build.trace else { return };
+        let build = caller.child(&self.build.name());
+        let key = format!("image/{}", result.name);
+        let image = build.child(&key);
+        for step in steps {
+            let span = Span::child(&image, step.name, step.name, step.start, step.end).failed(step.error.clone());
+            self.engine.ports.tracer.record(span);
+        }
+        let mut span = Span::child(&build, &key, format!("image {}", result.name), start, end)
+            .with("container.image.name", result.repository.clone())
+            .with("kfops.image.reused", result.reused)
+            .failed(result.failure.as_ref().map(|failure| failure.message.clone()));
+        if let Some(digest) = &result.digest {
+            span = span.with("kfops.image.digest", digest.as_str());
+        }
+        self.engine.ports.tracer.record(span);
+    }
+
+    async fn update(&self, change: impl FnOnce(&mut ImageResult) + Send + 'static) -> Result<ImageResult, Failure> {
+        let (index, now) = (self.index, self.engine.ports.clock.now());
+        let build = self
+            .engine
+            .builds
+            .update(&self.build.id, move |build| {
+                build.update_time = now;
+                if let Some(result) = build.results.get_mut(index) {
+                    change(result);
+                }
+            })
+            .await?;
+        build.results.get(index).cloned().ok_or_else(|| Failure::internal("an image without a result"))
+    }
+
+    async fn upload(&self, log: &Path, key: &str) {
+        if log.exists()
+            && let Err(failure) = self.engine.store.put_file(key, log).await
+        {
+            tracing::warn!(key, %failure, "log not stored");
+        }
+    }
+
+    fn spec(&self) -> Result<&ImageSpec, Failure> {
+        self.build.request.images.get(self.index).ok_or_else(|| Failure::internal("an image without a specification"))
+    }
+
+    /// This image's own folder.
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        let folder = self.work.join(format!("image-{}", self.index));
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            Failure::new(Reason::StoreUnavailable, format!("cannot make {}: {error}", folder.display()))
+        })?;
+        Ok(folder)
+    }
+}
+
+fn canceled() -> Failure {
+    Failure::new(Reason::Canceled, "canceled")
+}
+
+/// One line of our own at the end of the builder's log.
+fn note(log: &Path, text: &str) {
+    let append = || writeln!(std::fs::OpenOptions::new().create(true).append(true).open(log)?, "kfops: {text}");
+    if let Err(error) = append() {
+        tracing::warn!(%error, "log not written");
+    }
+}

@@ -1,0 +1,169 @@
+//! buildah, and podman, which has the same commands.
+
+use std::{fmt::Write as _, path::Path, time::SystemTime};
+
+use async_trait::async_trait;
+use kfops_core::{Digest, Failure, Reason};
+use kfops_process::{Command, Ended};
+use tokio_util::sync::CancellationToken;
+
+use super::{Common, canceled, explain, storage::Storage};
+use crate::{
+    local::host_files,
+    ports::{Builder, Job, Pushed},
+    settings::Isolation,
+};
+
+/// Builds with buildah or podman.
+pub(super) struct Buildah {
+    program: &'static str,
+    storage: Storage,
+    common: Common,
+}
+
+impl Buildah {
+    pub(super) fn new(program: &'static str, storage: Storage, common: Common) -> Self {
+        Self { program, storage, common }
+    }
+
+    async fn build_command(&self, job: &Job, image_id: &Path) -> Result<Command, Failure> {
+        let isolation = match self.common.settings.isolation {
+            Isolation::Auto | Isolation::Chroot => "chroot",
+            Isolation::Oci => "oci",
+            Isolation::Rootless => "rootless",
+        };
+        let mut command = self
+            .command(job)
+            .await?
+            .args([
+                "build",
+                "--isolation",
+                isolation,
+                "--layers",
+                "--force-rm",
+                "--pull",
+                "--format",
+                "oci",
+                "--iidfile",
+            ])
+            .arg(image_id)
+            .arg("--file")
+            .arg(&job.dockerfile);
+        for (key, value) in &job.build_args {
+            command = command.arg("--build-arg").arg(format!("{key}={value}"));
+        }
+        for mount in host_files::mounts(&self.common.settings, &job.scratch)? {
+            command = command.arg("--volume").arg(format!("{}:{}:ro", mount.host.display(), mount.inside));
+        }
+        Ok(self.authenticated(command).arg(&job.context))
+    }
+
+    async fn push_command(&self, job: &Job, image_id: &str, digest: &Path) -> Result<Command, Failure> {
+        let mut command = self.command(job).await?.args(["push", "--digestfile"]).arg(digest);
+        if job.repository.insecure {
+            command = command.arg("--tls-verify=false");
+        }
+        // Packing costs more than the loopback device.
+        if self.program == "buildah" && self.is_embedded(job) {
+            command = command.arg("--disable-compression");
+        }
+        Ok(self.authenticated(command).arg(image_id).arg(format!("docker://{}:{}", job.repository.name, job.tag)))
+    }
+
+    /// With the store, the registries, a folder for temporary files, the log.
+    async fn command(&self, job: &Job) -> Result<Command, Failure> {
+        let registries = job.scratch.join("registries.conf");
+        let temporary = job.scratch.join("tmp");
+        let prepare = || {
+            std::fs::create_dir_all(&temporary)?;
+            std::fs::write(&registries, self.registries(job))
+        };
+        prepare().map_err(|error| {
+            Failure::new(Reason::StoreUnavailable, format!("cannot write into {}: {error}", job.scratch.display()))
+        })?;
+        let command = self
+            .storage
+            .command()
+            .await
+            .env("CONTAINERS_REGISTRIES_CONF", &registries)
+            .env("TMPDIR", &temporary)
+            .pass_env(&[
+                "http_proxy",
+                "https_proxy",
+                "no_proxy",
+                "HTTP_PROXY",
+                "HTTPS_PROXY",
+                "NO_PROXY",
+                "XDG_RUNTIME_DIR",
+            ])
+            .pass_env(&["SSL_CERT_FILE", "SSL_CERT_DIR"])
+            .log(&job.log);
+        Ok(command)
+    }
+
+    /// The embedded registry is spoken to over plain HTTP, and stands in for Docker Hub where that does not answer.
+    fn registries(&self, job: &Job) -> String {
+        let mut text = "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"disabled\"\n".to_owned();
+        // Writing to a string cannot fail.
+        if let Some(embedded) = &self.common.embedded {
+            writeln!(text, "[[registry]]\nlocation = \"{embedded}\"\ninsecure = true").ok();
+            if job.stand_in {
+                let location = format!("{embedded}/docker.io");
+                writeln!(text, "[[registry]]\nprefix = \"docker.io\"\nlocation = \"{location}\"\ninsecure = true").ok();
+            }
+        }
+        text
+    }
+
+    fn authenticated(&self, command: Command) -> Command {
+        match &self.common.auth_file {
+            Some(file) => command.arg("--authfile").arg(file),
+            None => command,
+        }
+    }
+
+    fn is_embedded(&self, job: &Job) -> bool {
+        let host = job.repository.name.split('/').next().unwrap_or_default();
+        self.common.embedded.as_deref() == Some(host)
+    }
+
+    async fn steps(&self, job: &Job, cancel: &CancellationToken) -> Result<Pushed, Failure> {
+        let (image_id, digest) = (job.scratch.join("image-id"), job.scratch.join("digest"));
+        let command = self.build_command(job, &image_id).await?.timeout(job.timeout);
+        let ended = command.run(cancel).await?;
+        check(&ended, |ended| explain::build(ended, job))?;
+        let built = SystemTime::now();
+        let command = self.push_command(job, &read(&image_id)?, &digest).await?.timeout(job.timeout);
+        let ended = command.run(cancel).await?;
+        check(&ended, |ended| explain::push(ended, job))?;
+        let digest = Digest::parse(&read(&digest)?).map_err(Failure::internal)?;
+        Ok(Pushed { digest, built })
+    }
+}
+
+#[async_trait]
+impl Builder for Buildah {
+    async fn build(&self, job: &Job, cancel: &CancellationToken) -> Result<Pushed, Failure> {
+        let in_use = self.storage.acquire().await?;
+        let result = self.steps(job, cancel).await;
+        drop(in_use);
+        if result.is_err() {
+            self.storage.soil();
+        }
+        self.storage.clean().await;
+        result
+    }
+}
+
+fn check(ended: &Ended, explain: impl FnOnce(&Ended) -> Failure) -> Result<(), Failure> {
+    if ended.success() {
+        return Ok(());
+    }
+    Err(if ended.canceled { canceled() } else { explain(ended) })
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::internal(format!("the builder wrote no {}: {error}", path.display())))?;
+    Ok(text.trim().to_owned())
+}

@@ -1,0 +1,41 @@
+//! The ports over one machine.
+
+mod base_image;
+mod builders;
+mod host_files;
+mod jail;
+pub mod registry;
+mod registry_client;
+
+use std::sync::Arc;
+
+use kfops_core::{Failure, SystemClock};
+use kfops_telemetry::Tracer;
+
+use self::{base_image::StandIns, builders::LocalBuilder, registry::Handle, registry_client::RegistryClient};
+use crate::{
+    ports::{Ports, Target},
+    settings::Settings,
+};
+
+impl Ports {
+    /// Everything from this machine. `embedded` is the running embedded registry, where there is one: images go there
+    /// when a build and `registry.prefix` name no registry, and stand-in base images are served by it.
+    pub fn local(settings: &Settings, tracer: Tracer, embedded: Option<Handle>) -> Result<Self, Failure> {
+        let default_target = match &embedded {
+            Some(handle) if settings.registry.prefix.is_empty() => Target { prefix: handle.host(), insecure: true },
+            _ => Target { prefix: settings.registry.prefix.clone(), insecure: settings.registry.insecure },
+        };
+        let cache = settings.local.cache_folder();
+        let stand_ins = Arc::new(StandIns::new(settings.local.stand_in, cache, embedded.clone()));
+        let builder = LocalBuilder::new(settings, embedded.as_ref().map(Handle::host));
+        let registry = RegistryClient::new(settings.registry.auth_file.clone(), embedded.map(|e| e.host()), stand_ins)?;
+        Ok(Self {
+            builder: Arc::new(builder),
+            registry: Arc::new(registry),
+            default_target,
+            tracer,
+            clock: Arc::new(SystemClock),
+        })
+    }
+}

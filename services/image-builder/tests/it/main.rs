@@ -1,0 +1,8 @@
+//! The image builder with its real counterparts: buildah, the embedded registry, gRPC over TCP.
+//! The stand-in base image is made once (some 20 s) in this user's cache folder.
+
+mod builds;
+mod failures;
+mod registry;
+mod restart;
+mod world;
