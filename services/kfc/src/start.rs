@@ -1,0 +1,61 @@
+//! Starting a command: `kfc build_run --pr 3 -w`.
+
+use std::io::Write as _;
+
+use serde_json::json;
+
+use crate::{
+    client::Client,
+    exit::Exit,
+    output::{Format, Output},
+    repository,
+    server::Server,
+    verbs::Verb,
+    view, watch,
+};
+
+/// Creates the command and, if asked, follows it.
+pub(crate) async fn run(client: &Client, server: &Server, verb: Verb, output: &Output) -> Result<(), Exit> {
+    let (verb, arguments, common) = verb.parts();
+    if common.config_override.is_some() {
+        return Err(Exit::usage(
+            "--config-override is not possible: a command takes kfops.yaml from the commit that it works on",
+            "commit the change to the pull request, or use --set for pipeline parameters",
+        ));
+    }
+    let ignored = [("--namespace", &common.namespace, "namespaces stand in kfops.yaml under environments")];
+    let ignored = ignored.into_iter().chain([("--kubeflow-url", &common.kubeflow_url, "--server says where Kfops is")]);
+    for (flag, _, instead) in ignored.filter(|(_, value, _)| value.is_some()) {
+        writeln!(std::io::stderr(), "kfc: {flag} is ignored: {instead}").ok();
+    }
+    let Some(pull_request) = common.pr else {
+        return Err(Exit::usage(
+            "a command needs a pull request: the working tree without one cannot be built or run yet",
+            "push the branch, open a pull request and give --pr NUMBER",
+        ));
+    };
+    let repository = repository::find(common.repo, server).await?;
+    let body = json!({
+        "verb": verb, "arguments": arguments, "repository": repository, "pullRequest": pull_request.to_string(),
+    });
+    // Chosen once, so that asking again after a lost answer starts nothing twice.
+    let id = format!("kfc-{:016x}", rand::random::<u64>());
+    let command = client.post("v1/commands", &[("commandId", &id)], &body).await?;
+    let name = command["name"].as_str().unwrap_or_default().to_owned();
+    if !common.wait {
+        match output.format {
+            Format::Table => {
+                output.line(&format!("{name}  {}", view::title(&command)));
+                if output.terminal {
+                    output.line(&format!("follow it: kfc watch {}", name.trim_start_matches("commands/")));
+                }
+            }
+            _ => output.value(&command),
+        }
+        return Ok(());
+    }
+    if output.is_table() {
+        output.line(&format!("{name}  {}", view::title(&command)));
+    }
+    watch::to_the_end(client, &name, output).await
+}
