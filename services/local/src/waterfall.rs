@@ -31,7 +31,7 @@ pub fn draw(otlp: &Json, width: usize) -> String {
     let width = width.max(60);
     let services = longest(&|(_, span)| span.service.chars().count()).min(24);
     let names = longest(&|(depth, span)| depth * 2 + span.name.chars().count()).min(width * 2 / 5);
-    let bars = width.saturating_sub(names + services + 16).max(10);
+    let bars = width.saturating_sub(names + services + 17).max(10);
     let mut out = String::new();
     for (depth, span) in rows {
         let name = clip(&format!("{}{}", "  ".repeat(depth.min(12)), span.name), names);
@@ -231,10 +231,10 @@ mod tests {
         gate["status"] = json!({"code": 2, "message": "behind\nmain"});
         let drawn = draw(&trace(&[span("c", "a", "rollout iris", 4, 8), gate, span("a", "", "command /deploy", 0, 8)]), 65);
         let expected = "\
-command /deploy  ███████████████████      8.0 s  kfops-scm-bot
-  gate           ▏                         0 ms  kfops-scm-bot ✗
+command /deploy  ████████████████████      8.0 s  kfops-scm-bot
+  gate           ▏                          0 ms  kfops-scm-bot ✗
   ✗ behind main
-  rollout iris             █████████      4.0 s  kfops-scm-bot
+  rollout iris             ██████████      4.0 s  kfops-scm-bot
 ";
         assert_eq!(drawn, expected, "\n{drawn}");
     }
