@@ -10,7 +10,7 @@ use crate::{ports::Target, service::ServiceName};
 pub(super) const MODELS: &str = "models";
 /// Larger bodies are not kept for a second try.
 const BUFFER: u32 = 4 << 20;
-/// Longest prediction request.
+/// At a time, from clients and to a model server.
 const MAX_CONNECTIONS: u32 = 20_000;
 
 /// What does not change while it runs.
@@ -60,14 +60,27 @@ impl Bootstrap<'_> {
         });
         let mut clusters = Vec::new();
         if let Some((host, port)) = &self.otlp {
-            // Only what the caller traces is traced; the first such request after a rollout's proof is that proof.
+            // Envoy 1.40 would overrule the caller with its own percentages, so it decides for everything and leaves the
+            // word to the sampler: what the caller samples is traced, and nothing else.
+            let ratio = any(
+                "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig",
+                json!({"sampling_percentage": {"numerator": 0, "denominator": "HUNDRED"}}),
+            );
+            let sampler = any(
+                "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig",
+                json!({"wrapped_sampler": {
+                    "name": "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based", "typed_config": ratio}}),
+            );
+            let tracer = any(
+                "envoy.config.trace.v3.OpenTelemetryConfig",
+                json!({
+                    "service_name": "envoy",
+                    "grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "2s"},
+                    "sampler": {"name": "envoy.tracers.opentelemetry.samplers.parent_based", "typed_config": sampler},
+                }),
+            );
             manager["tracing"] = json!({
-                "random_sampling": {"value": 0}, "client_sampling": {"value": 0}, "overall_sampling": {"value": 100},
-                "provider": {"name": "envoy.tracers.opentelemetry", "typed_config":
-                    any("envoy.config.trace.v3.OpenTelemetryConfig", json!({
-                        "service_name": "envoy",
-                        "grpc_service": {"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "2s"},
-                    }))},
+                "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": tracer},
             });
             clusters.push(json!({
                 "name": "otlp", "type": "STRICT_DNS", "connect_timeout": "1s", "dns_lookup_family": "V4_PREFERRED",

@@ -52,7 +52,9 @@ impl DeploymentFunctions for Python {
             .arg(arguments.to_string())
             .cwd(source)
             .timeout(TIME_LIMIT);
-        let command = self.sandbox.wrap(command, &[work.path()], &Limits { cpu: TIME_LIMIT, ..Limits::default() });
+        // The source is a copy that goes with this rollout; where it lies the sandbox hides what is not given.
+        let command =
+            self.sandbox.wrap(command, &[work.path(), source], &Limits { cpu: TIME_LIMIT, ..Limits::default() });
         let ended = command.run(&CancellationToken::new()).await?;
         let failed = |cause: String| {
             Failure::new(Reason::TemplateInvalid, format!("the deployment function gave no InferenceService: {cause}"))

@@ -22,6 +22,18 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    fn add(&mut self, latency: Duration, outcome: Result<String, String>) {
+        self.sent += 1;
+        self.latencies.push(latency);
+        match outcome {
+            Ok(revision) => *self.revisions.entry(revision).or_default() += 1,
+            Err(error) => {
+                self.failed += 1;
+                self.errors.push(error);
+            }
+        }
+    }
+
     pub(crate) fn percentile_ms(&self, percent: usize) -> f64 {
         let mut all = self.latencies.clone();
         all.sort_unstable();
@@ -49,27 +61,13 @@ impl Load {
                     while !stop.load(Ordering::Relaxed) {
                         let begin = Instant::now();
                         let outcome = one(&client, &url, &body).await;
-                        let mut seen = seen.lock().unwrap();
-                        seen.sent += 1;
-                        seen.latencies.push(begin.elapsed());
-                        match outcome {
-                            Ok(revision) => *seen.revisions.entry(revision).or_default() += 1,
-                            Err(error) => {
-                                seen.failed += 1;
-                                seen.errors.push(error);
-                            }
-                        }
-                        drop(seen);
+                        seen.lock().unwrap().add(begin.elapsed(), outcome);
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 })
             })
             .collect();
         Self { stop, seen, tasks }
-    }
-
-    pub(crate) fn seen(&self) -> Seen {
-        self.seen.lock().unwrap().clone()
     }
 
     pub(crate) async fn stop(self) -> Seen {

@@ -5,8 +5,7 @@ use std::{path::PathBuf, sync::OnceLock};
 use kfops_proto::common::Model;
 
 const MAKE: &str = r#"
-import pathlib, sys, time
-from joblib.externals import cloudpickle
+import pathlib, pickle, sys
 import joblib
 from sklearn.datasets import load_iris
 from sklearn.tree import DecisionTreeClassifier
@@ -25,22 +24,31 @@ joblib.dump(DecisionTreeClassifier(max_depth=2, random_state=0).fit(X[:, :3], y)
 (folder("corrupt") / "model.joblib").write_bytes(b"this is no model")
 folder("empty")
 
+CODE = """
+import time
+
 class Flaky:
-    def __init__(self, tree):
-        self.tree = tree
     def predict(self, x):
         if x[0][0] > 7.2:
             raise RuntimeError("flower too large")
-        return self.tree.predict(x)
+        return [0 for _ in x]
 
-class Slow(Flaky):
+class Slow:
     def predict(self, x):
         time.sleep(0.15)
-        return self.tree.predict(x)
+        return [0 for _ in x]
+"""
 
-for name, model in (("flaky", Flaky(tree)), ("slow", Slow(tree))):
-    with open(folder(name) / "model.pkl", "wb") as file:
-        cloudpickle.dump(model, file)
+class Pickled:
+    """Becomes an object of a class that the server has never seen."""
+    def __init__(self, name):
+        self.name = name
+    def __reduce__(self):
+        return eval, (f"(lambda scope: (exec({CODE!r}, scope), scope[{self.name!r}]())[1])({{}})",)
+
+for name in ("Flaky", "Slow"):
+    with open(folder(name.lower()) / "model.pkl", "wb") as file:
+        pickle.dump(Pickled(name), file)
 "#;
 
 /// The environment's Python, and Envoy.
