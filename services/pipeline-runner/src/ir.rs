@@ -97,7 +97,9 @@ fn entry<'a>(value: &'a Value, field: &str, name: &str) -> Option<&'a Value> {
 
 /// YAML where it reads back as the same value, else JSON, which is YAML too.
 fn document_text(document: &Value) -> Result<String, Failure> {
-    let yaml = serde_saphyr::to_string(document).map_err(Failure::internal)?;
+    // References by digest are long; folded over lines they would be hard to find.
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: 4096 };
+    let yaml = serde_saphyr::to_string_with_options(document, options).map_err(Failure::internal)?;
     if serde_saphyr::from_str::<Value>(&yaml).is_ok_and(|back| &back == document) {
         return Ok(if yaml.ends_with('\n') { yaml } else { yaml + "\n" });
     }

@@ -17,7 +17,7 @@ use crate::{life::State, run::Task};
 /// Most that is read of one file.
 const LIMIT: u64 = 64 * 1024 * 1024;
 /// Most tasks that are kept.
-const TASKS: usize = 5000;
+const TASKS: usize = 2000;
 
 /// One line.
 #[derive(Deserialize)]

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     events::Events,
+    leftovers,
     logs::{EVERY, Shipper},
     python::Python,
     read_plain, unusable, write,
@@ -80,6 +81,7 @@ impl LocalExecutor {
     fn prepare(&self, job: &RunJob, attempt: &Attempt) -> Result<(), Failure> {
         let run = self.folder.join(&job.run);
         if run.exists() {
+            leftovers::end(&run);
             std::fs::remove_dir_all(&run).map_err(|error| unusable(&run, &error))?;
         }
         for name in ["artifacts", "home", "logs", "tmp", "workspace"] {

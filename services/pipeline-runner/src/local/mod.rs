@@ -3,6 +3,7 @@
 mod compile;
 mod events;
 mod execute;
+mod leftovers;
 mod logs;
 mod python;
 

@@ -42,7 +42,7 @@ def load(root, path):
     from kfp import compiler, dsl
 
     # kfp 1.8 had what is kfp.dsl today under kfp.v2.
-    sys.modules.setdefault("kfp.v2", kfp)
+    kfp.v2 = sys.modules.setdefault("kfp.v2", kfp)
     sys.modules.setdefault("kfp.v2.dsl", dsl)
     sys.modules.setdefault("kfp.v2.compiler", compiler)
     name = os.path.splitext(os.path.basename(path))[0]

@@ -18,8 +18,8 @@ import warnings
 
 from google.protobuf import json_format
 from kfp import dsl, local
-from kfp.local import importer_handler, logging_utils, pipeline_orchestrator, status, subprocess_task_handler
-from kfp.local import task_dispatcher
+from kfp.local import executor_output_utils, importer_handler, logging_utils, pipeline_orchestrator, status
+from kfp.local import subprocess_task_handler, task_dispatcher
 from kfp.local.orchestrator import task_executor
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -96,6 +96,8 @@ def metrics_of(outputs):
 
 def hook(reporter):
     """Puts the reporter around kfp.local's own functions."""
+    to_python = executor_output_utils.pb2_value_to_python
+    executor_output_utils.pb2_value_to_python = lambda value: to_python(value) if value.WhichOneof("kind") else None
     execute, dispatch, importer = (
         task_executor.execute_single_task,
         task_dispatcher.run_single_task_implementation,
@@ -124,6 +126,7 @@ def hook(reporter):
 
     def with_inputs(function):
         def call(**arguments):
+            without_unset(arguments)
             inputs = {k: plain(v) for k, v in arguments["arguments"].items()}
             reporter.event("inputs", reporter.current.task, inputs=inputs)
             return function(**arguments)
@@ -143,6 +146,18 @@ def hook(reporter):
     print("tasks run as processes of this machine's Python environment, not inside of their images", flush=True)
     # Logs are read as text, not on a terminal.
     logging_utils.color_text = lambda text, color: text
+
+
+def without_unset(arguments):
+    """Leaves out optional parameters that have neither value nor default, as the cluster does; kfp.local fails on them."""
+    unset = [name for name, value in arguments["arguments"].items() if value is None]
+    if unset:
+        component = type(arguments["component_spec"])()
+        component.CopyFrom(arguments["component_spec"])
+        for name in unset:
+            component.input_definitions.parameters.pop(name, None)
+        arguments["component_spec"] = component
+        arguments["arguments"] = {k: v for k, v in arguments["arguments"].items() if v is not None}
 
 
 def run_process(reporter, command, env_vars):

@@ -58,7 +58,7 @@ async fn a_version_is_compiled_pinned_and_kept() {
     let spec = runner.text(&version.spec_key).await;
     assert_eq!(version.spec_digest, Digest::of(spec.as_bytes()).as_str());
     for image in [pinned("trainer"), pinned("evaluator"), "python:3.11".into()] {
-        assert!(spec.contains(&format!("image: {image}")), "{image} in {spec}");
+        assert!(spec.contains(&format!("image: {image}\n")), "{image} in {spec}");
     }
     assert!(!spec.contains("kfops://") && !spec.contains("evaluator:latest"));
     assert_eq!(version.log_key, "logs/pipelineVersions/v-1.log");
@@ -239,7 +239,7 @@ async fn compiled_yaml_is_taken_as_it_is_and_checked() {
     let spec = runner.text(&compiled.spec_key).await;
     let unpinned = spec.replace(&pinned("trainer"), "trainer");
     let unknown_field = spec.replace("dependentTasks", "dependsOn").replace("componentRef", "componentReference");
-    let unknown_component = spec.replace("name: comp-train", "name: comp-trian");
+    let unknown_component = spec.replace("name: comp-train\n", "name: comp-trian\n");
     for (id, text, message) in [
         ("v-2", unpinned.as_str(), ""),
         ("v-3", "pipelineInfo: [", "not YAML"),

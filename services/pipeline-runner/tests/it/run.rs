@@ -217,7 +217,8 @@ from typing import Optional
 from kfp import dsl
 
 @dsl.component(base_image="trainer", install_kfp_package=False)
-def square(x: int) -> int:
+def square(x: int, note: Optional[str] = None) -> int:
+    print("note", note)
     return x * x
 
 @dsl.component(base_image="trainer", install_kfp_package=False)
@@ -225,9 +226,9 @@ def never():
     raise RuntimeError("never")
 
 @dsl.pipeline(name="loops")
-def loops(wanted: bool = False):
+def loops(wanted: bool = False, note: Optional[str] = None):
     with dsl.ParallelFor([2, 3]) as item:
-        square(x=item)
+        square(x=item, note=note)
     with dsl.If(wanted == True):
         never()
 "#;
@@ -236,7 +237,7 @@ def loops(wanted: bool = False):
     let mut outputs: Vec<(String, Option<Kind>)> =
         run.tasks.iter().map(|task| (task.name.clone(), task.outputs["Output"].kind.clone())).collect();
     outputs.sort_by(|a, b| a.0.cmp(&b.0));
-    let expected = [("for-loop-1-iteration-0.square", 4.0), ("for-loop-1-iteration-1.square", 9.0)];
+    let expected = [("for-loop-2-iteration-0.square", 4.0), ("for-loop-2-iteration-1.square", 9.0)];
     assert_eq!(outputs, expected.map(|(name, value)| (name.to_owned(), Some(Kind::NumberValue(value)))));
 }
 
@@ -256,7 +257,8 @@ def look() -> str:
         written = True
     except OSError:
         written = False
-    return f"{{sorted(os.environ)}} db={{os.path.exists({database:?})}} written={{written}}"
+    database = os.path.exists({database:?})
+    return f"{{sorted(os.environ)}} db={{database}} written={{written}}"
 
 @dsl.pipeline(name="look")
 def pipeline():

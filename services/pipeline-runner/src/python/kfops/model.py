@@ -3,7 +3,7 @@
 from kfp import dsl
 
 
-@dsl.component
+@dsl.component(base_image="python:3.11")
 def materialize_model(model: dsl.Input[dsl.Model], model_bucket_name: str = ""):
     """Names the artifact that is the model."""
     print(f"the artifact {model.name} is copied to the model store when the run has succeeded")
