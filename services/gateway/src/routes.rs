@@ -30,7 +30,7 @@ impl App {
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
         let grpc = GrpcFace::is_grpc(request.headers());
-        let get = request.method() == Method::GET;
+        let get = [Method::GET, Method::HEAD].contains(request.method());
         match request.uri().path() {
             "/webhooks/github" if !grpc => return self.webhook(request).await,
             "/healthz" if get => return answer::json(StatusCode::OK, &json!({"status": "ok"})),

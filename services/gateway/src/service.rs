@@ -6,6 +6,7 @@ use kfops_core::Failure;
 use kfops_rpc::Lifecycle;
 use prost_reflect::DescriptorPool;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Access,
@@ -39,7 +40,7 @@ impl Service {
     /// Checks the settings.
     pub async fn build(settings: Settings, ports: Ports) -> Result<Self, Failure> {
         settings.validate()?;
-        Upstream::new(&settings.scm_bot, ports.clone())?;
+        Upstream::new(&settings.scm_bot, ports.clone(), CancellationToken::new())?;
         Ok(Self { settings, ports })
     }
 
@@ -47,13 +48,13 @@ impl Service {
     pub async fn serve(self, listener: TcpListener, lifecycle: Lifecycle) -> Result<(), GatewayError> {
         let Self { settings, ports } = self;
         let pool = DescriptorPool::decode(kfops_proto::FILE_DESCRIPTOR_SET).map_err(Failure::internal)?;
-        let upstream = Upstream::new(&settings.scm_bot, ports.clone())?;
+        let upstream = Upstream::new(&settings.scm_bot, ports.clone(), lifecycle.stopping())?;
         let (call, stream) = (settings.api.call_timeout.get(), settings.api.stream_timeout.get());
         let grpc = Arc::new(GrpcFace::new(&pool, upstream.clone(), call, stream).await?);
         let app = App {
             access: Access::new(&settings.api),
             webhooks: Webhooks::new(settings.webhook.clone(), upstream.clone(), ports, lifecycle.clone()),
-            rest: Rest::new(&pool, upstream.clone(), &settings.api, lifecycle.clone())?,
+            rest: Rest::new(&pool, upstream.clone(), &settings.api)?,
             grpc: Arc::clone(&grpc),
             upstream,
             lifecycle: lifecycle.clone(),

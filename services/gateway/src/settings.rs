@@ -114,7 +114,7 @@ impl Default for WebhookSettings {
             secrets: Vec::new(),
             max_body: 25 << 20,
             max_memory: 256 << 20,
-            max_concurrent: 64,
+            max_concurrent: 256,
             body_timeout: HumanDuration::from_secs(10),
             accept_timeout: HumanDuration::from_secs(8),
         }

@@ -36,11 +36,11 @@ impl<'a> Board<'a> {
             let title = step["title"].as_str().unwrap_or_default();
             match step["state"].as_str().unwrap_or_default() {
                 "STEP_STATE_RUNNING" => self.running.push(step.clone()),
-                "STEP_STATE_SUCCEEDED" | "STEP_STATE_FAILED" | "STEP_STATE_SKIPPED" | "STEP_STATE_CANCELED" => {
-                    if self.printed.insert(title.to_owned()) {
-                        text.push_str(&self.coloured(step));
-                        text.push('\n');
-                    }
+                "STEP_STATE_SUCCEEDED" | "STEP_STATE_FAILED" | "STEP_STATE_SKIPPED" | "STEP_STATE_CANCELED"
+                    if self.printed.insert(title.to_owned()) =>
+                {
+                    text.push_str(&self.coloured(step));
+                    text.push('\n');
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! scm-bot over gRPC, and the gRPC face of the gateway. The only folder here that sees tonic and kfops-proto.
 
+mod bounded;
 mod codec;
 mod grpc;
 mod upstream;

@@ -12,10 +12,11 @@ use kfops_core::{Failure, Reason, TraceContext};
 use kfops_proto::command::{AcceptDeliveryRequest, delivery_service_client::DeliveryServiceClient};
 use kfops_telemetry::{Kind, Span};
 use prost_reflect::{DynamicMessage, MethodDescriptor};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status, client::Grpc, metadata::AsciiMetadataValue, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::codec::DynamicCodec;
+use super::{bounded::bounded, codec::DynamicCodec};
 use crate::{access::Actor, ports::Ports};
 
 /// A webhook whose signature was right.
@@ -57,14 +58,15 @@ pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<DynamicMessage, Fail
 pub(crate) struct Upstream {
     channel: Channel,
     ports: Ports,
+    stopping: CancellationToken,
 }
 
 impl Upstream {
     /// Connects when it is first used.
-    pub(crate) fn new(address: &str, ports: Ports) -> Result<Self, Failure> {
+    pub(crate) fn new(address: &str, ports: Ports, stopping: CancellationToken) -> Result<Self, Failure> {
         let channel = kfops_rpc::connect(address)
             .map_err(|error| Failure::new(Reason::InvalidArgument, error.to_string()).on("scm_bot"))?;
-        Ok(Self { channel, ports })
+        Ok(Self { channel, ports, stopping })
     }
 
     /// Hands a delivery over; Ok once it is stored durably. May be asked again: the delivery's id makes it one.
@@ -130,7 +132,8 @@ impl Upstream {
             grpc.server_streaming(request(&call, None)?, path, DynamicCodec(call.method.output())).await
         };
         let messages = open.await.map_err(|status| failure(&status))?.into_inner();
-        Ok(messages.map(|message| message.map_err(|status| failure(&status))).boxed())
+        let messages = messages.map(|message| message.map_err(|status| failure(&status))).boxed();
+        Ok(bounded(messages, call.deadline, self.stopping.clone()))
     }
 
     fn record(&self, call: &Call, root: &TraceContext, start: SystemTime) {

@@ -16,7 +16,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kfops_core::{Failure, Reason};
-use kfops_rpc::Lifecycle;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::Value;
 
@@ -34,19 +33,13 @@ pub(crate) struct Rest {
     openapi: Bytes,
     upstream: Upstream,
     settings: ApiSettings,
-    lifecycle: Lifecycle,
 }
 
 impl Rest {
-    pub(crate) fn new(
-        pool: &DescriptorPool,
-        upstream: Upstream,
-        settings: &ApiSettings,
-        lifecycle: Lifecycle,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(pool: &DescriptorPool, upstream: Upstream, settings: &ApiSettings) -> Result<Self, Failure> {
         let routes = Routes::of(pool, EXPOSED)?;
         let openapi = Bytes::from(openapi::document(&routes).to_string());
-        Ok(Self { routes, openapi, upstream, settings: settings.clone(), lifecycle })
+        Ok(Self { routes, openapi, upstream, settings: settings.clone() })
     }
 
     /// Answers one request of a known caller.
@@ -81,10 +74,9 @@ impl Rest {
             face: Face::Http(route.verb.clone(), route.template.to_string()),
         };
         if streaming {
-            let deadline = call.deadline;
             let format = stream::Format::of(&parts.headers);
             let messages = self.upstream.stream(call).await?;
-            return Ok(stream::answer(messages, format, deadline, self.lifecycle.stopping()).await?);
+            return Ok(stream::answer(messages, format).await?);
         }
         let response = self.upstream.unary(call).await?;
         Ok(answer::json(StatusCode::OK, &json_of(&response)?))

@@ -6,9 +6,8 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
-use kfops_core::{Failure, Reason};
+use kfops_core::Failure;
 use prost_reflect::DynamicMessage;
-use tokio_util::sync::CancellationToken;
 
 use crate::{answer, api::Messages};
 
@@ -50,48 +49,19 @@ impl Format {
 }
 
 /// The answer. A failure that comes first is the answer itself; a later one is the last line.
-pub(super) async fn answer(
-    mut messages: Messages,
-    format: Format,
-    deadline: Duration,
-    stopping: CancellationToken,
-) -> Result<Response, Failure> {
+pub(super) async fn answer(mut messages: Messages, format: Format) -> Result<Response, Failure> {
     let first = match messages.next().await {
         Some(Err(failure)) => return Err(failure),
         Some(Ok(message)) => Some(Ok(message)),
         None => None,
     };
-    let late = async move {
-        tokio::select! {
-            () = tokio::time::sleep(deadline) => Failure::new(Reason::DeadlineExceeded, "the stream was open as long as it may"),
-            () = stopping.cancelled() => Failure::new(Reason::WorkerUnavailable, "the gateway is stopping"),
-        }
-    };
-    let messages = ended_by(stream::iter(first).chain(messages).boxed(), late);
+    let messages = stream::iter(first).chain(messages);
     let frames = messages.map(move |message| format.frame(message));
     let body = match format {
         Format::Lines => Body::from_stream(frames.map(Ok::<_, Infallible>)),
         Format::Events => Body::from_stream(kept_alive(frames).map(Ok::<_, Infallible>)),
     };
     Ok(answer::with_type(StatusCode::OK, format.content_type(), body))
-}
-
-/// Ends after the first failure, or with the one that `end` gives.
-fn ended_by(
-    messages: Messages,
-    end: impl Future<Output = Failure> + Send + 'static,
-) -> impl Stream<Item = Result<DynamicMessage, Failure>> + Send {
-    let state = Some((messages, Box::pin(end)));
-    stream::unfold(state, |state| async move {
-        let (mut messages, mut end) = state?;
-        let next = tokio::select! {
-            biased;
-            message = messages.next() => message?,
-            failure = &mut end => Err(failure.action("open it again")),
-        };
-        let state = next.is_ok().then_some((messages, end));
-        Some((next, state))
-    })
 }
 
 fn kept_alive(frames: impl Stream<Item = Bytes> + Send + 'static) -> impl Stream<Item = Bytes> + Send {

@@ -5,6 +5,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use crate::harness::{CLIENT, SECRET, gateway, sign};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::result_large_err, reason = "proptest's own error")]
 async fn random_webhooks_are_never_our_fault() {
     let gateway = gateway().await;
     let url = gateway.url("/webhooks/github");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kfops_gateway::{Ports, Service, Settings};
+use kfops_proto::command::{WatchCommandRequest, command_service_client::CommandServiceClient};
 use kfops_telemetry::Tracer;
 
 use crate::harness::{CLIENT, gateway, until};
@@ -46,9 +47,15 @@ async fn streams_do_not_keep_it_alive() {
     let body = serde_json::json!({"verb": "VERB_RUN", "repository": "o/r"});
     CLIENT.post(gateway.url("/v1/commands?command_id=long")).json(&body).send().await.unwrap();
     let watch = CLIENT.get(gateway.url("/v1/commands/long:watch")).send().await.unwrap();
+    let mut client = CommandServiceClient::new(kfops_rpc::connect(&gateway.url("")).unwrap());
+    let request = WatchCommandRequest { name: "commands/long".into() };
+    let mut grpc = client.watch_command(request).await.unwrap().into_inner();
+    grpc.message().await.unwrap();
     gateway.life.stop();
     let text = watch.text().await.unwrap();
     assert!(text.contains("the gateway is stopping"), "{text}");
+    let status = grpc.message().await.unwrap_err();
+    assert_eq!(status.message(), "the gateway is stopping");
     tokio::time::timeout(Duration::from_secs(10), &mut gateway.served).await.unwrap().unwrap().unwrap();
 }
 

@@ -1,4 +1,5 @@
 //! The gateway over real TCP, in front of a scm-bot that a test controls.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 mod bot;
 mod fuzz;
