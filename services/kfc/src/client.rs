@@ -75,10 +75,11 @@ impl Client {
                 Ok(response) if response.status().is_success() => {
                     return response.json().await.map_err(|error| self.away(&error));
                 }
-                Ok(response) => failure_of(response).await,
+                // An answer is an answer: the gateway has tried again by itself.
+                Ok(response) => return Err(failure_of(response).await),
                 Err(error) => self.away(&error),
             };
-            if failure.reason != Reason::WorkerUnavailable || tries == TRIES {
+            if tries == TRIES {
                 return Err(failure);
             }
             tokio::time::sleep(Duration::from_millis(200) * tries).await;
