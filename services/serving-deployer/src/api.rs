@@ -91,7 +91,6 @@ fn invalid(field: &str, message: impl Into<String>) -> Failure {
     Failure::new(Reason::InvalidArgument, format!("{field}: {}", message.into())).on(field)
 }
 
-#[expect(clippy::result_large_err, reason = "tonic's own type")]
 fn id_of(name: &str) -> Result<String, Status> {
     ResourceId::of_name("rollouts", name)
         .map(|id| id.to_string())

@@ -11,6 +11,7 @@ mod local;
 mod plan;
 pub mod ports;
 pub mod proof;
+mod request;
 pub mod rollout;
 pub mod service;
 mod settings;

@@ -7,6 +7,8 @@ use crate::{ports::Answer, service::Protocol};
 
 /// Longest error text of a model that is shown.
 const ERROR_SHOWN: usize = 300;
+/// Most golden requests: each is sent at the proof and at every canary step.
+const MOST_GOLDEN: usize = 500;
 /// Longest answer that is kept.
 const KEPT: usize = 4096;
 
@@ -25,6 +27,9 @@ pub struct Golden {
 
 /// Reads one JSON object a line; the error names the line.
 pub fn parse_golden(text: &str) -> Result<Vec<Golden>, String> {
+    if text.lines().filter(|line| !line.trim().is_empty()).count() > MOST_GOLDEN {
+        return Err(format!("more than {MOST_GOLDEN} requests"));
+    }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| match serde_json::from_str::<Golden>(line) {

@@ -73,7 +73,10 @@ impl Watch {
                 }
             }
         }
-        tokio::time::sleep(PACE).await;
+        // At first every request is asked once, without a pause.
+        if self.sent >= count {
+            tokio::time::sleep(PACE).await;
+        }
         let router = &shared.ports.router;
         let now = shared.ports.clock.now();
         self.window.elapsed = now.duration_since(self.since).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
-use kfops_process::{Child, Command, LogTail};
+use kfops_process::LogTail;
 use serde_json::Value;
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ use crate::{
     ports::{Router, Target},
     service::{RevisionKey, ServiceName},
 };
+
+mod process;
 
 /// A change of its configuration is in force by then, or has failed.
 const IN_FORCE: Duration = Duration::from_secs(10);
@@ -89,43 +91,6 @@ impl Envoy {
             keeper: Mutex::default(),
             folder,
         })
-    }
-
-    /// The address that was asked for. Port 0: the one of the last time, or else a free one.
-    fn choose_address(&self) -> Result<SocketAddr, Failure> {
-        let kept = self.folder.join("port");
-        let taken = |address: SocketAddr, error: std::io::Error| {
-            Failure::new(Reason::Internal, format!("cannot listen on {address}: {error}"))
-                .action("choose another address with `listen_models` in the settings")
-        };
-        if self.wanted.port() == 0
-            && let Some(port) = std::fs::read_to_string(&kept).ok().and_then(|text| text.trim().parse().ok())
-            && TcpListener::bind(SocketAddr::new(self.wanted.ip(), port)).is_ok()
-        {
-            return Ok(SocketAddr::new(self.wanted.ip(), port));
-        }
-        let listener = TcpListener::bind(self.wanted).map_err(|error| taken(self.wanted, error))?;
-        let address = listener.local_addr().map_err(|error| taken(self.wanted, error))?;
-        std::fs::write(&kept, address.port().to_string()).map_err(Failure::internal)?;
-        Ok(address)
-    }
-
-    fn spawn(&self) -> Result<Child, Failure> {
-        std::fs::remove_file(&self.socket).ok();
-        let child = Command::new(&self.program)
-            .arg("-c")
-            .arg(self.folder.join("bootstrap.json"))
-            // One thread carries more than the models behind it can answer.
-            .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"])
-            .cwd(&self.folder)
-            .log(self.log())
-            .spawn()?;
-        orphan::remember(&self.folder, child.id());
-        Ok(child)
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.join("envoy.log")
     }
 
     /// Writes a file into the watched folder, whole.
@@ -280,42 +245,6 @@ impl Router for Arc<Envoy> {
             keeper.await.ok();
         }
         std::fs::remove_file(&self.socket).ok();
-    }
-}
-
-impl Envoy {
-    /// Starts it again whenever it ends.
-    async fn keep(self: Arc<Self>, mut child: Child) {
-        let mut pause = Duration::ZERO;
-        loop {
-            let began = Instant::now();
-            tokio::select! {
-                ended = child.wait() => {
-                    tracing::error!(how = ended.map(|e| e.describe()).unwrap_or_default(), "envoy ended, starting it again");
-                }
-                () = self.stop.cancelled() => {
-                    child.terminate(Duration::from_secs(5)).await;
-                    std::fs::remove_file(self.folder.join("pid.json")).ok();
-                    return;
-                }
-            }
-            // At once, unless it ends at once too.
-            pause = if began.elapsed() > Duration::from_secs(5) { Duration::ZERO } else { pause + POLL * 5 };
-            loop {
-                tokio::time::sleep(pause.min(Duration::from_secs(2))).await;
-                match self.spawn() {
-                    Ok(again) => {
-                        child = again;
-                        break;
-                    }
-                    Err(failure) => tracing::error!(%failure, "envoy not started"),
-                }
-                pause += POLL * 5;
-                if self.stop.is_cancelled() {
-                    return;
-                }
-            }
-        }
     }
 }
 

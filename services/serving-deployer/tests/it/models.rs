@@ -1,6 +1,9 @@
 //! Small models, made once by the environment's Python.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use kfops_proto::common::Model;
 
@@ -61,14 +64,18 @@ pub(crate) fn tools() -> (PathBuf, PathBuf) {
     (of("KFOPS_PYTHON"), of("KFOPS_ENVOY"))
 }
 
-/// The model of that name.
+/// The model of that name. The models stay in the target folder, for the next run of the same script.
 pub(crate) fn model(name: &str) -> Model {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     let root = ROOT.get_or_init(|| {
-        // Kept until the process ends: every test needs it.
-        let root = tempfile::tempdir().unwrap().keep();
-        let made = std::process::Command::new(tools().0).args(["-c", MAKE]).arg(&root).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let root = temporary.join(format!("models-{}", kfops_core::short_hash(&[MAKE], 12)));
+        if !root.is_dir() {
+            let draft = tempfile::tempdir_in(temporary).unwrap();
+            let made = std::process::Command::new(tools().0).args(["-c", MAKE]).arg(draft.path()).output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            std::fs::rename(draft.keep(), &root).unwrap();
+        }
         root
     });
     Model { uri: format!("file://{}", root.join(name).display()), digest: format!("sha256:{name}"), size_bytes: 1 }

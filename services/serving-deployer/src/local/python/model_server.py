@@ -113,17 +113,28 @@ class Application:
             await self.inner(scope, receive, send)
             return
         status = 0
+        complete = False
 
         async def answer(message):
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": list(message.get("headers", [])) + self.revision}
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
+
+        async def respond():
+            try:
+                await self.inner(scope, receive, answer)
+            except Exception:
+                # An error of the model is answered (and logged) and then raised again. Passed on, it would make uvicorn
+                # close the connection, and lose a request that the router is sending on it.
+                if not complete:
+                    raise
 
         predicts = scope["path"].endswith((":predict", "/infer"))
         if self.tracer is None or not predicts:
-            await self.inner(scope, receive, answer)
+            await respond()
             return
         from opentelemetry.trace import SpanKind, StatusCode
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -132,7 +143,7 @@ class Application:
         context = TraceContextTextMapPropagator().extract(carrier)
         with self.tracer.start_as_current_span("model.predict", context=context, kind=SpanKind.SERVER) as span:
             try:
-                await self.inner(scope, receive, answer)
+                await respond()
             finally:
                 span.set_attribute("kfops.revision", SETTINGS["revision"])
                 span.set_attribute("http.response.status_code", status)

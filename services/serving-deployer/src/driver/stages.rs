@@ -1,0 +1,119 @@
+//! The stages that begin, admit, retire, restore and end.
+
+use kfops_core::Failure;
+
+use super::Driver;
+use crate::{
+    rollout::{Rollout, Stage, State, endpoint},
+    service::{InferenceService, Revision, RevisionState},
+    spans,
+};
+
+impl Driver {
+    pub(super) async fn begin(&self, rollout: &Rollout) -> Result<(), Failure> {
+        let name = rollout.request.service.clone();
+        self.shared.services.create(InferenceService::new(name)).await?;
+        let previous = self.service(rollout).await?.live;
+        self.change(move |r, now| {
+            // A cancel may have ended it in the meantime.
+            if r.stage == Stage::Queued {
+                r.state = State::Running;
+                r.previous = previous;
+                r.advance(Stage::Revision, now);
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn admit(&mut self, rollout: &Rollout) -> Result<(), Failure> {
+        self.prepare(rollout).await?;
+        let Some(prepared) = &self.prepared else { return Err(Failure::internal("not prepared")) };
+        let (request, predictor) = (rollout.request.clone(), prepared.predictor.clone());
+        let (id, created) = (self.id.clone(), self.now());
+        let service = self
+            .change_service(rollout, move |service| {
+                service.admit(&id.clone(), |name| Revision {
+                    name,
+                    state: RevisionState::Starting,
+                    percent: None,
+                    model: request.model,
+                    predictor,
+                    run: request.run,
+                    rollout: id,
+                    commit: request.source.commit,
+                    created,
+                });
+            })
+            .await?;
+        let given = service.revisions.iter().find(|r| r.rollout == self.id);
+        let revision = given.ok_or_else(|| Failure::internal("no revision"))?;
+        let base = self.shared.ports.router.base_url(&rollout.request.service);
+        let url = endpoint(&base, &rollout.request.service, revision.predictor.protocol);
+        let name = revision.name.clone();
+        self.change(move |r, now| {
+            (r.revision, r.endpoint) = (name, url);
+            r.note("starting", None, now);
+        })
+        .await
+    }
+
+    pub(super) async fn retire(&self, rollout: &Rollout) -> Result<(), Failure> {
+        let (new, old) = (rollout.revision.clone(), rollout.previous.clone());
+        self.change_service(rollout, move |service| {
+            service.live.clone_from(&new);
+            if let Some(revision) = service.revision_mut(&new) {
+                (revision.state, revision.percent) = (RevisionState::Ready, Some(100));
+            }
+            if let Some(revision) = service.revision_mut(&old) {
+                (revision.state, revision.percent) = (RevisionState::Retired, None);
+            }
+        })
+        .await?;
+        let mut message = "nothing to drain".to_owned();
+        self.shared.traffic.follow(&rollout.request.service).await?;
+        if !rollout.previous.is_empty() {
+            self.shared.ports.runtime.stop(&rollout.key_of(&rollout.previous)).await;
+            message = format!("{} drained and stopped", rollout.previous);
+        }
+        self.finish(rollout, message).await
+    }
+
+    pub(super) async fn restore(&self, rollout: &Rollout) -> Result<(), Failure> {
+        let mut message = "nothing is live".to_owned();
+        if !rollout.revision.is_empty() {
+            let (new, old) = (rollout.revision.clone(), rollout.previous.clone());
+            self.change_service(rollout, move |service| {
+                if let Some(revision) = service.revision_mut(&new) {
+                    (revision.state, revision.percent) = (RevisionState::Failed, None);
+                }
+                if let Some(revision) = service.revision_mut(&old) {
+                    revision.percent = Some(100);
+                }
+            })
+            .await?;
+            self.shared.traffic.follow(&rollout.request.service).await?;
+            self.shared.ports.runtime.stop(&rollout.key()).await;
+        }
+        if !rollout.previous.is_empty() {
+            message = format!("live stays {}", rollout.previous);
+        }
+        self.finish(rollout, message).await
+    }
+
+    /// Ends the rollout, whatever it came to.
+    pub(super) async fn finish(&self, rollout: &Rollout, message: String) -> Result<(), Failure> {
+        let now = self.now();
+        let mut last = rollout.clone();
+        last.note(message.clone(), None, now);
+        last.end(now);
+        self.put_log(&last).await;
+        // Before the end is kept: a span that is sent twice does less harm than one that is lost.
+        spans::record(&self.shared.ports.tracer, &last, now);
+        tracing::info!(rollout = self.id, revision = last.revision, state = ?last.state, "rollout ended");
+        self.change(move |r, _| {
+            r.note(message, None, now);
+            r.end(now);
+        })
+        .await
+    }
+}

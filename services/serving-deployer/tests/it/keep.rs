@@ -1,0 +1,63 @@
+//! What dies while a model is live is started again.
+
+use std::path::Path;
+
+use kfops_proto::serving::State;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::world::{World, eventually, is_at, strategy};
+
+fn pid(file: &Path) -> Option<i32> {
+    let note: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    i32::try_from(note["pid"].as_i64()?).ok()
+}
+
+/// Resident and proportional memory in MiB.
+fn memory(pid: i32) -> (f64, f64) {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let of = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    };
+    (of("Rss:"), of("Pss:"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envoy_and_a_live_model_server_are_started_again() {
+    let mut world = World::start().await;
+    world.deploy("one", "tree", strategy(&[])).await;
+    let one = world.ended("one").await;
+    assert_eq!(one.state(), State::Succeeded, "{:?}", one.failure);
+    println!("revision: {}", one.steps[0].message);
+    let state = world.path().join("state");
+    let (envoy, server) = (state.join("envoy/pid.json"), state.join("revisions/team/iris-00001/pid.json"));
+    for (what, file) in [("envoy", &envoy), ("model server", &server)] {
+        let (rss, pss) = memory(pid(file).unwrap());
+        println!("{what}: {rss:.0} MiB resident, {pss:.0} MiB proportional");
+    }
+
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answers = async || {
+        let body = json!({"instances": [[5.1, 3.5, 1.4, 0.2]]});
+        client.post(&one.endpoint).json(&body).send().await.is_ok_and(|r| r.status() == 200)
+    };
+    assert!(answers().await);
+    for (what, file) in [("envoy", &envoy), ("model server", &server)] {
+        let before = pid(file).unwrap();
+        kill_process(Pid::from_raw(before).unwrap(), Signal::KILL).unwrap();
+        eventually(what, async || pid(file).is_some_and(|now| now != before) && answers().await).await;
+    }
+
+    // Envoy dies in the middle of a canary: the rollout goes on.
+    world.deploy("two", "deeper", strategy(&[50])).await;
+    world.until("two", |r| is_at(r, "canary 50 %")).await;
+    kill_process(Pid::from_raw(pid(&envoy).unwrap()).unwrap(), Signal::KILL).unwrap();
+    let two = world.ended("two").await;
+    assert_eq!(two.state(), State::Succeeded, "{:?}", two.failure);
+    assert!(answers().await);
+    world.stop().await;
+    for file in [envoy, server] {
+        assert!(pid(&file).is_none(), "{} is left", file.display());
+    }
+}
