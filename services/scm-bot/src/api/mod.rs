@@ -1,0 +1,252 @@
+//! Protobuf <-> domain: the command service and the delivery service.
+
+mod convert;
+
+use std::{sync::Arc, time::SystemTime};
+
+use futures::{Stream, StreamExt as _, stream::BoxStream};
+use kfops_core::{Failure, Reason, ResourceId, TraceContext};
+use kfops_proto::command::{
+    self as pb, command_service_server::CommandService, delivery_service_server::DeliveryService,
+};
+use kfops_rpc::{status_of, time_from_proto, trace_context};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    command::{Command, Origin, Repository},
+    delivery,
+    engine::Engine,
+    grammar::Line,
+    ports::{Accepted, Created, Delivery, Entropy, Filter},
+    step::{Step, StepState},
+    verb::Verb,
+};
+
+/// Names for health and routes.
+pub(crate) const SERVICES: &[&str] = &["kfops.command.v1.CommandService", "kfops.command.v1.DeliveryService"];
+/// Metadata in which the gateway says who calls.
+const ACTOR: &str = "kfops-actor";
+/// Largest piece of a log.
+const CHUNK: usize = 64 * 1024;
+
+/// Both services.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn status(failure: Failure) -> Status {
+    status_of(&failure)
+}
+
+fn wrong(field: &str, message: impl Into<String>) -> Status {
+    status(Failure::new(Reason::InvalidArgument, message).on(field))
+}
+
+fn id_of(name: &str) -> Result<String, Status> {
+    ResourceId::of_name("commands", name).map(|id| id.to_string()).map_err(|error| wrong("name", error.to_string()))
+}
+
+impl Api {
+    fn trace(&self) -> TraceContext {
+        TraceContext::from_random(self.entropy.trace())
+    }
+
+    /// The commands of a comment. The first takes the proposed root span; the others get one of their own, with a link.
+    fn commands_of(
+        &self,
+        comment: delivery::Comment,
+        delivery: &str,
+        root: Option<TraceContext>,
+        received: SystemTime,
+    ) -> Vec<Command> {
+        let first = root.unwrap_or_else(|| self.trace());
+        let lines = comment.lines.into_iter().enumerate();
+        lines
+            .map(|(index, line)| {
+                let verb = match &line {
+                    Line::Command { verb, .. } | Line::Unclosed { verb } => *verb,
+                    Line::Typo { .. } => Verb::Help,
+                };
+                let id = Command::id_of_comment(&comment.repository, comment.id, index);
+                let origin = Origin::Comment { delivery: delivery.to_owned(), comment: comment.id, index };
+                let on = (comment.repository.clone(), comment.pull_request);
+                let trace = if index == 0 { first } else { self.trace() };
+                let mut command =
+                    Command::new(id, verb, on, comment.actor.clone(), origin, trace, received).reading(line);
+                if index > 0 {
+                    command.links.push(first);
+                }
+                command
+            })
+            .collect()
+    }
+
+    async fn new_command(&self, request: Request<pb::CreateCommandRequest>) -> Result<Command, Status> {
+        let root = trace_context(request.metadata());
+        let actor = request.metadata().get(ACTOR).and_then(|actor| actor.to_str().ok()).unwrap_or_default().to_owned();
+        if !delivery::login(&actor) {
+            let failure =
+                Failure::new(Reason::Unauthenticated, "nobody says who calls").action("call through the gateway");
+            return Err(status(failure));
+        }
+        let pb::CreateCommandRequest { command, command_id } = request.into_inner();
+        let id = ResourceId::parse(&command_id).map_err(|error| wrong("command_id", error.to_string()))?;
+        let asked = command.ok_or_else(|| wrong("command", "there is no command"))?;
+        let verb = convert::verb_of(asked.verb()).ok_or_else(|| wrong("command.verb", "the verb is not known"))?;
+        let repository = Repository::parse(&asked.repository).map_err(|error| wrong("command.repository", error))?;
+        let number = u64::try_from(asked.pull_request).ok().filter(|number| *number > 0);
+        let number =
+            number.ok_or_else(|| wrong("command.pull_request", "it is the number of a pull request, from 1"))?;
+        if asked.arguments.len() > 100 || asked.arguments.iter().map(String::len).sum::<usize>() > 65_536 {
+            return Err(wrong("command.arguments", "there are more than 100, or more than 64 KiB of them"));
+        }
+        let received = self.engine.clock.now();
+        let trace = root.unwrap_or_else(|| self.trace());
+        let command = Command::new(id.to_string(), verb, (repository, number), actor, Origin::Api, trace, received)
+            .reading(Line::Command { verb, arguments: asked.arguments });
+        match command.unreadable {
+            Some(failure) => Err(status(failure)),
+            None => Ok(command),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl DeliveryService for Api {
+    async fn accept_delivery(&self, request: Request<pb::AcceptDeliveryRequest>) -> Answer<pb::AcceptDeliveryResponse> {
+        let root = trace_context(request.metadata());
+        let request = request.into_inner();
+        if !(1..=200).contains(&request.delivery_id.len()) {
+            return Err(wrong("delivery_id", "it has 1 to 200 characters"));
+        }
+        let bot = &self.engine.settings.github.bot_login;
+        let payload = bytes::Bytes::from(request.payload);
+        let comment = delivery::read(&request.event, &payload, bot).map_err(status)?;
+        let Some(comment) = comment else {
+            tracing::debug!(event = request.event, delivery = request.delivery_id, "of no interest");
+            return Ok(Response::new(pb::AcceptDeliveryResponse::default()));
+        };
+        let received = request.receive_time.as_ref().and_then(time_from_proto);
+        let received = received.unwrap_or_else(|| self.engine.clock.now());
+        let commands = self.commands_of(comment, &request.delivery_id, root, received);
+        let delivery = Delivery { id: request.delivery_id, event: request.event, payload, received };
+        // A duplicate started nothing: it lists nothing, so that nobody hangs a span below a root that is not there.
+        let new = match self.engine.ledger.accept(delivery, commands).await.map_err(status)? {
+            Accepted::New(new) => new,
+            Accepted::Duplicate => {
+                return Ok(Response::new(pb::AcceptDeliveryResponse { commands: Vec::new(), duplicate: true }));
+            }
+        };
+        let names = new.iter().map(|command| format!("commands/{}", command.id)).collect();
+        for command in new {
+            tracing::info!(command = command.id, verb = command.verb.as_str(), actor = command.actor, trace_id = %command.trace.trace_id, "received");
+            self.engine.admit(command);
+        }
+        Ok(Response::new(pb::AcceptDeliveryResponse { commands: names, duplicate: false }))
+    }
+}
+
+#[tonic::async_trait]
+impl CommandService for Api {
+    type WatchCommandStream = BoxStream<'static, Result<pb::Command, Status>>;
+    type ReadCommandLogStream = BoxStream<'static, Result<pb::ReadCommandLogResponse, Status>>;
+
+    async fn create_command(&self, request: Request<pb::CreateCommandRequest>) -> Answer<pb::Command> {
+        let command = self.new_command(request).await?;
+        match self.engine.ledger.create(command).await.map_err(status)? {
+            Created::Existing(command) => Ok(Response::new(convert::command(&command))),
+            Created::New(command) => {
+                let answer = convert::command(&command);
+                self.engine.admit(command);
+                Ok(Response::new(answer))
+            }
+        }
+    }
+
+    async fn get_command(&self, request: Request<pb::GetCommandRequest>) -> Answer<pb::Command> {
+        let id = id_of(&request.get_ref().name)?;
+        let command = self.engine.ledger.get(&id).await.map_err(status)?;
+        Ok(Response::new(convert::command(&command)))
+    }
+
+    async fn list_commands(&self, request: Request<pb::ListCommandsRequest>) -> Answer<pb::ListCommandsResponse> {
+        let request = request.into_inner();
+        let repository = match request.repository.as_str() {
+            "" => None,
+            text => Some(Repository::parse(text).map_err(|error| wrong("repository", error))?),
+        };
+        let pull_request = match request.pull_request {
+            0 => None,
+            number => Some(u64::try_from(number).map_err(|_| wrong("pull_request", "it must not be negative"))?),
+        };
+        let filter = Filter { repository, pull_request };
+        let page = self.engine.ledger.list(filter, request.page_size, &request.page_token).await.map_err(status)?;
+        Ok(Response::new(pb::ListCommandsResponse {
+            commands: page.commands.iter().map(convert::command).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn watch_command(&self, request: Request<pb::WatchCommandRequest>) -> Answer<Self::WatchCommandStream> {
+        let id = id_of(&request.get_ref().name)?;
+        let snapshots = self.engine.watch(&id).await.map_err(status)?;
+        Ok(Response::new(until(snapshots.map(|command| Ok(convert::command(&command))), &self.engine)))
+    }
+
+    async fn cancel_command(&self, request: Request<pb::CancelCommandRequest>) -> Answer<pb::Command> {
+        let id = id_of(&request.get_ref().name)?;
+        let command = self.engine.cancel(&id).await.map_err(status)?;
+        Ok(Response::new(convert::command(&command)))
+    }
+
+    async fn read_command_log(
+        &self,
+        request: Request<pb::ReadCommandLogRequest>,
+    ) -> Answer<Self::ReadCommandLogStream> {
+        let request = request.into_inner();
+        let command = self.engine.ledger.get(&id_of(&request.name)?).await.map_err(status)?;
+        let step = log_step(&command, &request.step).ok_or_else(|| {
+            let what = if request.step.is_empty() {
+                "no step has a log yet".into()
+            } else {
+                format!("step `{}` has no log", request.step)
+            };
+            status(Failure::new(Reason::NotFound, what).on(&request.name))
+        })?;
+        let log = self.engine.store.get(&step.log_key).await.map_err(status)?;
+        let pieces: Vec<_> = (0..log.len().div_ceil(CHUNK))
+            .map(|at| {
+                Ok(pb::ReadCommandLogResponse { data: log[at * CHUNK..((at + 1) * CHUNK).min(log.len())].to_vec() })
+            })
+            .collect();
+        Ok(Response::new(futures::stream::iter(pieces).boxed()))
+    }
+}
+
+/// The step of that title; without one: the one that failed, its parts first, else the last with a log.
+fn log_step<'a>(command: &'a Command, title: &str) -> Option<&'a Step> {
+    let mut logged = command.steps.iter().filter(|step| !step.log_key.is_empty());
+    if !title.is_empty() {
+        return logged.find(|step| step.title == title);
+    }
+    let failed = |part: bool| {
+        command
+            .steps
+            .iter()
+            .find(|step| step.part == part && step.state == StepState::Failed && !step.log_key.is_empty())
+    };
+    failed(true).or_else(|| failed(false)).or_else(|| logged.last())
+}
+
+/// Ends with the service's first stage of stopping, so that watchers come again elsewhere.
+fn until<T: Send + 'static>(
+    stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    engine: &Engine,
+) -> BoxStream<'static, Result<T, Status>> {
+    let stopping = engine.lifecycle.stopping();
+    stream.take_until(async move { stopping.cancelled().await }).boxed()
+}

@@ -1,0 +1,432 @@
+//! A command: what was asked, by whom, of which commit, how far it got, and what came of it.
+
+use std::{collections::BTreeMap, fmt, time::SystemTime};
+
+use kfops_core::{Failure, TraceContext, short_hash};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    arguments::Arguments,
+    grammar::Line,
+    step::{Stage, Step, StepState},
+    verb::Verb,
+};
+
+/// `owner/name`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Repository {
+    /// Account that it belongs to.
+    pub owner: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Repository {
+    /// Reads `owner/name`. Anything that could change a URL or a key is refused.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let part = |part: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            (1..=100).contains(&part.len()) && part.chars().all(plain) && !part.starts_with('.')
+        };
+        match text.split_once('/') {
+            Some((owner, name)) if part(owner) && part(name) => {
+                Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
+            }
+            _ => Err(format!(
+                "`{}` is not a repository, write it as owner/name",
+                text.chars().take(80).collect::<String>()
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.owner, self.name)
+    }
+}
+
+impl TryFrom<String> for Repository {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Repository> for String {
+    fn from(repository: Repository) -> Self {
+        repository.to_string()
+    }
+}
+
+/// How far a command got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Stored, nothing more.
+    Received,
+    /// The gate let it pass.
+    Accepted,
+    /// The gate did not.
+    Refused,
+    /// Steps are under way.
+    Running,
+    /// Everything was done.
+    Succeeded,
+    /// Something was not.
+    Failed,
+    /// Someone canceled it.
+    Canceled,
+}
+
+impl State {
+    /// Whether it is final.
+    #[must_use]
+    pub const fn ended(self) -> bool {
+        matches!(self, Self::Refused | Self::Succeeded | Self::Failed | Self::Canceled)
+    }
+
+    /// For people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+/// Where a command came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A comment.
+    Comment {
+        /// `X-GitHub-Delivery`.
+        delivery: String,
+        /// The comment's id.
+        comment: u64,
+        /// Which command of the comment, from 0.
+        index: usize,
+    },
+    /// The API.
+    Api,
+}
+
+/// What is remembered of GitHub's side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    /// The live comment was or may have been posted.
+    pub comment_intended: bool,
+    /// The live comment.
+    pub comment: Option<u64>,
+    /// The check run was or may have been posted.
+    pub check_intended: bool,
+    /// The check run.
+    pub check: Option<u64>,
+    /// The last word was said.
+    pub finished: bool,
+}
+
+/// An image by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Name in kfops.yaml.
+    pub name: String,
+    /// Where it lies.
+    pub repository: String,
+    /// `sha256:…`.
+    pub digest: String,
+}
+
+/// A trained model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Where it lies.
+    pub uri: String,
+    /// `sha256:…`.
+    pub digest: String,
+    /// Bytes.
+    pub size: i64,
+}
+
+/// Files of a commit in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Key in the store.
+    pub key: String,
+    /// `sha256:…`.
+    pub digest: String,
+    /// The commit.
+    pub commit: String,
+}
+
+/// commit -> source archive -> images -> version -> run -> model -> revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lineage {
+    /// The archive.
+    pub source: Option<Source>,
+    /// Images by digest.
+    pub images: Vec<Image>,
+    /// Names of those that were not built again.
+    pub reused: Vec<String>,
+    /// Id of the pipeline version.
+    pub version: Option<String>,
+    /// Digest of the pinned specification.
+    pub spec_digest: String,
+    /// Id of the run.
+    pub run: Option<String>,
+    /// What the run measured.
+    pub metrics: BTreeMap<String, f64>,
+    /// The model.
+    pub model: Option<Model>,
+    /// `namespaces/…/inferenceServices/…`.
+    pub inference_service: String,
+    /// The new revision.
+    pub revision: String,
+    /// The one before.
+    pub previous_revision: String,
+    /// Where predictions are answered.
+    pub endpoint: String,
+    /// The commit that the merge made.
+    pub merge_commit: String,
+}
+
+/// The pull request as GitHub showed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRequest {
+    /// Head commit.
+    pub head: String,
+    /// Name of the base branch.
+    pub base: String,
+    /// Not closed, not merged.
+    pub open: bool,
+    /// Merged.
+    pub merged: bool,
+    /// The head lies in another repository.
+    pub fork: bool,
+    /// A draft.
+    pub draft: bool,
+    /// Whether it can be merged; None while GitHub does not know.
+    pub mergeable: Option<bool>,
+    /// The merge commit, once merged.
+    pub merge_commit: Option<String>,
+    /// When this was seen.
+    pub seen: SystemTime,
+}
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Last part of the name.
+    pub id: String,
+    /// Place in the ledger; 0 before it is there.
+    #[serde(default)]
+    pub seq: i64,
+    /// Counts the changes.
+    #[serde(default)]
+    pub version: i64,
+    /// What it asks for.
+    pub verb: Verb,
+    /// As written after the verb.
+    pub arguments: Vec<String>,
+    /// Why the line cannot be read, found when it was received.
+    pub unreadable: Option<Failure>,
+    /// The repository.
+    pub repository: Repository,
+    /// The pull request.
+    pub pull_request: u64,
+    /// Who asked.
+    pub actor: String,
+    /// Where it came from.
+    pub origin: Origin,
+    /// How far it got.
+    pub state: State,
+    /// How it will end; the last word on GitHub comes before the end.
+    pub outcome: Option<State>,
+    /// Why it did not succeed.
+    pub failure: Option<Failure>,
+    /// When it was received.
+    pub received: SystemTime,
+    /// Last change.
+    pub updated: SystemTime,
+    /// When the gate let it pass.
+    pub started: Option<SystemTime>,
+    /// End.
+    pub ended: Option<SystemTime>,
+    /// The pull request when the command was received; its head is the commit of every step.
+    pub pull: Option<PullRequest>,
+    /// The root span.
+    pub trace: TraceContext,
+    /// Roots of the commands that this one builds on.
+    pub links: Vec<TraceContext>,
+    /// What was and is done.
+    pub steps: Vec<Step>,
+    /// What came of it.
+    pub lineage: Lineage,
+    /// Requests made to GitHub.
+    pub github_calls: u32,
+    /// What stands on GitHub.
+    pub posted: Posted,
+    /// Someone wants it to end.
+    pub cancel: bool,
+    /// The target whose lock it holds or held.
+    pub target: Option<String>,
+    /// The answer of `/status`.
+    #[serde(default)]
+    pub answer: String,
+}
+
+impl Command {
+    /// A command that was just received.
+    pub fn new(
+        id: String,
+        verb: Verb,
+        on: (Repository, u64),
+        actor: String,
+        origin: Origin,
+        trace: TraceContext,
+        now: SystemTime,
+    ) -> Self {
+        Self {
+            id,
+            seq: 0,
+            version: 0,
+            verb,
+            arguments: Vec::new(),
+            unreadable: None,
+            repository: on.0,
+            pull_request: on.1,
+            actor,
+            origin,
+            state: State::Received,
+            outcome: None,
+            failure: None,
+            received: now,
+            updated: now,
+            started: None,
+            ended: None,
+            pull: None,
+            trace,
+            links: Vec::new(),
+            steps: Vec::new(),
+            lineage: Lineage::default(),
+            github_calls: 0,
+            posted: Posted::default(),
+            cancel: false,
+            target: None,
+            answer: String::new(),
+        }
+    }
+
+    /// The id of the command at `index` of a comment: always the same.
+    #[must_use]
+    pub fn id_of_comment(repository: &Repository, comment: u64, index: usize) -> String {
+        format!("c-{}", short_hash(&[&repository.to_string(), &comment.to_string(), &index.to_string()], 10))
+    }
+
+    /// Takes over what the grammar read.
+    #[must_use]
+    pub fn reading(mut self, line: Line) -> Self {
+        use kfops_core::Reason::InvalidArgument;
+        match line {
+            Line::Command { arguments, .. } => {
+                self.unreadable = Arguments::parse(self.verb, &arguments).err();
+                self.arguments = arguments;
+            }
+            Line::Unclosed { verb } => {
+                self.unreadable = Some(
+                    Failure::new(InvalidArgument, "a quote is never closed")
+                        .action(format!("write it as {}", verb.usage())),
+                );
+            }
+            Line::Typo { word, meant } => {
+                self.unreadable = Some(
+                    Failure::new(InvalidArgument, format!("/{word} is not a command"))
+                        .action(format!("did you mean /{}? /help shows all", meant.as_str())),
+                );
+                self.arguments = vec![word];
+            }
+        }
+        self
+    }
+
+    /// The id of a resource that a worker makes for this command: `b-`, `v-`, `r-`, `d-` and always the same rest.
+    #[must_use]
+    pub fn resource(&self, stage: Stage) -> String {
+        let prefix = match stage {
+            Stage::Build | Stage::Tag => "b",
+            Stage::Compile => "v",
+            Stage::Run => "r",
+            _ => "d",
+        };
+        format!("{prefix}-{}", short_hash(&[&self.repository.to_string(), &self.id], 10))
+    }
+
+    /// The commit of every step; empty before GitHub was asked.
+    #[must_use]
+    pub fn commit(&self) -> &str {
+        self.pull.as_ref().map_or("", |pull| &pull.head)
+    }
+
+    /// The arguments, once they are known to be readable.
+    #[must_use]
+    pub fn options(&self) -> Arguments {
+        Arguments::parse(self.verb, &self.arguments).unwrap_or_default()
+    }
+
+    /// The step of a stage, without its parts.
+    #[must_use]
+    pub fn step(&self, stage: Stage) -> Option<&Step> {
+        self.steps.iter().find(|step| step.stage == stage && !step.part)
+    }
+
+    /// How far a stage is.
+    #[must_use]
+    pub fn progress(&self, stage: Stage) -> StepState {
+        self.step(stage).map_or(StepState::Pending, |step| step.state)
+    }
+
+    /// The step of a stage, made when it is not there yet.
+    pub fn step_mut(&mut self, stage: Stage) -> &mut Step {
+        let at = match self.steps.iter().position(|step| step.stage == stage && !step.part) {
+            Some(at) => at,
+            None => {
+                self.steps.push(Step::new(stage));
+                self.steps.len() - 1
+            }
+        };
+        &mut self.steps[at]
+    }
+
+    /// Puts what a worker shows below its stage.
+    pub fn set_parts(&mut self, stage: Stage, parts: Vec<Step>) {
+        self.steps.retain(|step| step.stage != stage || !step.part);
+        if let Some(at) = self.steps.iter().position(|step| step.stage == stage) {
+            self.steps.splice(at + 1..at + 1, parts);
+        }
+    }
+
+    /// Where its comments and commands queue up.
+    #[must_use]
+    pub fn lane(&self) -> String {
+        format!("{}#{}", self.repository, self.pull_request)
+    }
+
+    /// Whether `other` asks for the same.
+    #[must_use]
+    pub fn same_request(&self, other: &Self) -> bool {
+        self.verb == other.verb
+            && self.arguments == other.arguments
+            && self.repository == other.repository
+            && self.pull_request == other.pull_request
+            && self.actor == other.actor
+    }
+}

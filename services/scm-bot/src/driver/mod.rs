@@ -1,0 +1,333 @@
+//! Drives one command: observe, decide, act, until nothing is left to do.
+
+mod answer;
+mod gatekeeper;
+mod landing;
+mod publish;
+mod source;
+mod spans;
+mod work;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use kfops_core::{Failure, Reason};
+use kfops_project::Project;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    command::{Command, State},
+    decide::{Action, Observed, decide, plan},
+    engine::{Engine, passing},
+    line::Ticket,
+    ports::Meter,
+    step::{Stage, StepState},
+};
+
+/// Drives one command.
+pub(crate) struct Driver {
+    engine: Arc<Engine>,
+    command: Command,
+    turn: Ticket,
+    target: Option<Ticket>,
+    cancel: CancellationToken,
+    meter: Meter,
+    project: Option<Project>,
+    /// The stage that this process has begun, and of which nobody else can have done a part.
+    fresh: Option<Stage>,
+    /// When the gate passed in this process, if nothing was waited for since.
+    gate_passed: Option<SystemTime>,
+    /// Since when GitHub or a worker is away.
+    trouble: Option<(SystemTime, Duration)>,
+    publisher: publish::Publisher,
+}
+
+/// What became of a stage.
+enum Done {
+    /// It is done; what was seen.
+    Yes(String),
+    /// It was not needed; why.
+    Skipped(String),
+    /// It can't be done.
+    No(Failure),
+    /// It was ended on purpose.
+    Canceled,
+    /// Someone wants the command to end.
+    Interrupted,
+    /// The service is stopping.
+    Stopping,
+}
+
+/// Whether to go on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    On,
+    Over,
+}
+
+impl Driver {
+    pub(crate) fn new(engine: Arc<Engine>, command: Command, cancel: CancellationToken) -> Self {
+        // A verb that only reads waits for nobody, and nobody waits for it.
+        let lane = if command.verb.only_reads() { command.id.clone() } else { command.lane() };
+        let turn = engine.turns.join(&lane, &command.id);
+        let target = command.target.as_ref().map(|target| engine.targets.join(target, &command.id));
+        Self {
+            engine,
+            command,
+            turn,
+            target,
+            cancel,
+            meter: Meter::default(),
+            project: None,
+            fresh: None,
+            gate_passed: None,
+            trouble: None,
+            publisher: publish::Publisher::default(),
+        }
+    }
+
+    /// Until the command has ended, or the service stops; then it is resumed at the next start.
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.advance().await {
+                Ok(Flow::On) => {}
+                Ok(Flow::Over) => break,
+                Err(failure) => {
+                    // The ledger or GitHub at the last word: nothing is lost, it is tried again.
+                    tracing::warn!(command = self.command.id, %failure, "not advanced");
+                    if self.pause().await == Flow::Over {
+                        break;
+                    }
+                }
+            }
+        }
+        self.engine.dismiss(&self.command.id);
+    }
+
+    async fn advance(&mut self) -> Result<Flow, Failure> {
+        self.command.cancel |= self.cancel.is_cancelled();
+        let observed =
+            Observed { turn: self.turn.is_first(), target: self.target.as_ref().is_some_and(Ticket::is_first) };
+        let action = decide(&self.command, observed);
+        tracing::debug!(command = self.command.id, ?action);
+        if self.engine.lifecycle.stopping().is_cancelled() && !matches!(action, Action::Report | Action::End) {
+            return Ok(Flow::Over);
+        }
+        match action {
+            Action::Rest => return Ok(Flow::Over),
+            Action::ReadHead => return self.read_head().await,
+            Action::AwaitTurn => return self.await_turn().await,
+            Action::AwaitTarget => return self.await_target().await,
+            Action::Begin(stage) => self.begin(stage).await?,
+            Action::Perform(stage) => return self.perform(stage).await,
+            Action::Cancel(stage) => {
+                let done = self.end_work(stage).await;
+                return self.settle(stage, done).await;
+            }
+            Action::Conclude(state) => self.conclude(state).await?,
+            Action::Report => return self.report().await,
+            Action::End => self.end().await?,
+        }
+        Ok(Flow::On)
+    }
+
+    async fn read_head(&mut self) -> Result<Flow, Failure> {
+        let engine = Arc::clone(&self.engine);
+        let read = engine.github.pull_request(&self.meter, &self.command.repository, self.command.pull_request).await;
+        self.count();
+        match read {
+            Ok(mut pull) => {
+                pull.seen = self.engine.clock.now();
+                self.command.pull = Some(pull);
+                self.trouble = None;
+                self.engine.save(&mut self.command).await?;
+                Ok(Flow::On)
+            }
+            Err(failure) => self.settle(Stage::Gate, Err(failure)).await,
+        }
+    }
+
+    async fn await_turn(&mut self) -> Result<Flow, Failure> {
+        let stopping = self.engine.lifecycle.stopping();
+        tokio::select! {
+            () = self.turn.turn() => Ok(Flow::On),
+            () = self.cancel.cancelled() => Ok(Flow::On),
+            () = stopping.cancelled() => Ok(Flow::Over),
+        }
+    }
+
+    async fn await_target(&mut self) -> Result<Flow, Failure> {
+        if self.target.is_none() {
+            match self.target_name().await {
+                Ok(name) => self.target = Some(self.engine.targets.join(&name, &self.command.id)),
+                Err(failure) => {
+                    let rest = plan(self.command.verb).iter().copied();
+                    let stage =
+                        rest.clone().find(|stage| !self.command.progress(*stage).done()).unwrap_or(Stage::Rollout);
+                    return self.settle(stage, Err(failure)).await;
+                }
+            }
+        }
+        let Some(ticket) = self.target.as_ref() else { return Ok(Flow::On) };
+        if !ticket.is_first() {
+            tracing::info!(command = self.command.id, holder = ticket.holder(), "waits for the target");
+            // What the gate saw may change while others deploy.
+            self.gate_passed = None;
+            let stopping = self.engine.lifecycle.stopping();
+            tokio::select! {
+                () = ticket.turn() => {}
+                () = self.cancel.cancelled() => return Ok(Flow::On),
+                () = stopping.cancelled() => return Ok(Flow::Over),
+            }
+        }
+        self.command.target = Some(self.target_name().await?);
+        self.engine.save(&mut self.command).await?;
+        Ok(Flow::On)
+    }
+
+    /// Records the intent before anything is done.
+    async fn begin(&mut self, stage: Stage) -> Result<(), Failure> {
+        let now = self.engine.clock.now();
+        let resource = stage.collection().map(|collection| format!("{collection}/{}", self.command.resource(stage)));
+        let step = self.command.step_mut(stage);
+        step.state = StepState::Running;
+        step.start = Some(now);
+        step.resource = resource.unwrap_or_default();
+        if !matches!(stage, Stage::Gate) {
+            self.command.state = State::Running;
+        }
+        self.fresh = Some(stage);
+        self.engine.save(&mut self.command).await
+    }
+
+    async fn perform(&mut self, stage: Stage) -> Result<Flow, Failure> {
+        let done = match stage {
+            Stage::Gate => self.gate().await,
+            Stage::Answer => self.answer().await,
+            Stage::Source => self.source().await,
+            Stage::Tag => self.tag().await,
+            Stage::Recheck => self.recheck().await,
+            Stage::Merge => self.merge().await,
+            Stage::Label => self.label().await,
+            Stage::Build | Stage::Compile | Stage::Run | Stage::Rollout => self.work(stage).await,
+        };
+        self.count();
+        self.settle(stage, done).await
+    }
+
+    /// Records what became of a stage. What passes by itself is tried again for as long as patience lasts.
+    async fn settle(&mut self, stage: Stage, done: Result<Done, Failure>) -> Result<Flow, Failure> {
+        self.count();
+        let now = self.engine.clock.now();
+        let (state, message, failure) = match done {
+            Ok(Done::Stopping) => return Ok(Flow::Over),
+            Ok(Done::Interrupted) => return Ok(Flow::On),
+            Ok(Done::Yes(message)) => (StepState::Succeeded, message, None),
+            Ok(Done::Skipped(message)) => (StepState::Skipped, message, None),
+            Ok(Done::Canceled) => (StepState::Canceled, String::new(), None),
+            Ok(Done::No(failure)) => (StepState::Failed, failure.message.clone(), Some(failure)),
+            Err(failure) if passing(&failure) && self.patient(now) => {
+                tracing::info!(command = self.command.id, stage = stage.as_str(), %failure, "tried again");
+                self.fresh = None;
+                return Ok(self.pause().await);
+            }
+            Err(failure) => (StepState::Failed, failure.message.clone(), Some(failure)),
+        };
+        self.trouble = None;
+        let step = self.command.step_mut(stage);
+        step.state = state;
+        step.message = message;
+        step.start = step.start.or(Some(now));
+        step.end = Some(now);
+        let log_key = step.log_key.clone();
+        if let Some(failure) = failure {
+            self.command.failure = Some(self.with_log(failure, &log_key).await);
+        }
+        if stage == Stage::Gate && state == StepState::Succeeded {
+            self.command.state = State::Accepted;
+            self.command.started = Some(now);
+            self.gate_passed = Some(now);
+        }
+        self.engine.save(&mut self.command).await?;
+        if state.done() {
+            self.publish_progress().await?;
+        }
+        Ok(Flow::On)
+    }
+
+    /// The end of the log, where the worker did not send it along.
+    async fn with_log(&self, failure: Failure, log_key: &str) -> Failure {
+        if !failure.log_tail.is_empty() || log_key.is_empty() {
+            return failure;
+        }
+        match self.engine.store.get(log_key).await {
+            Ok(log) => failure.log_tail(&String::from_utf8_lossy(&log[log.len().saturating_sub(8192)..])),
+            Err(_) => failure,
+        }
+    }
+
+    /// Whether there is time left to wait for someone who is away.
+    fn patient(&mut self, now: SystemTime) -> bool {
+        let (since, _) = *self.trouble.get_or_insert((now, Duration::ZERO));
+        now.duration_since(since).is_ok_and(|waited| waited < self.engine.settings.timeouts.patience.get())
+    }
+
+    /// Waits a little, longer each time.
+    async fn pause(&mut self) -> Flow {
+        let now = self.engine.clock.now();
+        let (since, last) = *self.trouble.get_or_insert((now, Duration::ZERO));
+        let next = (last * 2).clamp(Duration::from_millis(200), Duration::from_secs(15));
+        self.trouble = Some((since, next));
+        let stopping = self.engine.lifecycle.stopping();
+        tokio::select! {
+            () = tokio::time::sleep(next) => Flow::On,
+            () = self.cancel.cancelled(), if !self.command.cancel => Flow::On,
+            () = stopping.cancelled() => Flow::Over,
+        }
+    }
+
+    /// Records how the command will end.
+    async fn conclude(&mut self, state: State) -> Result<(), Failure> {
+        let now = self.engine.clock.now();
+        if self.command.failure.is_none() {
+            self.command.failure = match state {
+                State::Refused => self.command.unreadable.clone(),
+                State::Canceled => Some(Failure::new(Reason::Canceled, "it was canceled")),
+                _ => None,
+            };
+        }
+        for step in &mut self.command.steps {
+            if step.state == StepState::Running {
+                step.state = if state == State::Canceled { StepState::Canceled } else { StepState::Failed };
+                step.end = Some(now);
+            }
+        }
+        self.command.outcome = Some(state);
+        self.engine.save(&mut self.command).await
+    }
+
+    /// Records the end. The spans go first: a span that is sent twice is better than one that is missing.
+    async fn end(&mut self) -> Result<(), Failure> {
+        let now = self.engine.clock.now();
+        self.command.ended = Some(now);
+        self.record_spans(now);
+        self.command.state = self.command.outcome.unwrap_or(State::Failed);
+        self.engine.save(&mut self.command).await?;
+        tracing::info!(
+            command = self.command.id,
+            verb = self.command.verb.as_str(),
+            state = self.command.state.as_str(),
+            trace_id = %self.command.trace.trace_id,
+            github_calls = self.command.github_calls,
+            "ended"
+        );
+        Ok(())
+    }
+
+    /// The trace context of a stage's span.
+    fn context(&self, stage: Stage) -> kfops_core::TraceContext {
+        self.command.trace.child(&spans::key(stage))
+    }
+}

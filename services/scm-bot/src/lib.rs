@@ -1,0 +1,27 @@
+//! scm-bot: takes the comments that the gateway hands over, decides who may ask for what, and drives each command to its
+//! end: images built, pipeline compiled and run, model rolled out, pull request merged and labelled. It alone talks to
+//! GitHub, and it alone decides what comes next. Every command is a record in a ledger and a loop over it, observe,
+//! decide, act: it may be killed at any point, and goes on from what it finds.
+
+mod api;
+pub mod arguments;
+pub mod command;
+pub mod decide;
+pub mod delivery;
+mod driver;
+mod engine;
+pub mod gate;
+pub mod github;
+pub mod grammar;
+mod line;
+pub mod local;
+pub mod ports;
+pub mod report;
+mod service;
+mod settings;
+pub mod step;
+pub mod verb;
+pub mod workers;
+
+pub use service::{Ports, Service, ServiceError};
+pub use settings::{GitHubSettings, MergeMethod, Settings, TimeoutSettings, WorkerSettings};

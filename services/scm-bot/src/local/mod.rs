@@ -1,0 +1,8 @@
+//! Ports over one machine.
+
+mod entropy;
+mod ledger;
+mod writer;
+
+pub use entropy::SystemEntropy;
+pub use ledger::SqliteLedger;

@@ -1,0 +1,153 @@
+//! The live comment.
+
+use std::time::SystemTime;
+
+use super::{
+    escape::{code, text},
+    words::{failure, icon, name, span, state},
+};
+use crate::{
+    command::{Command, State},
+    decide::plan,
+    delivery::login,
+    gate::{count, short},
+    step::{Stage, Step, StepState},
+    verb::Verb,
+};
+
+/// Most rows of the table; a pipeline may have hundreds of tasks.
+const ROWS: usize = 60;
+
+/// The hidden mark by which the bot finds its own comment again. It is believed only in the bot's own comments.
+#[must_use]
+pub fn marker(command: &Command) -> String {
+    format!("<!-- kfops:{} -->", command.id)
+}
+
+/// The live comment as it should stand now.
+#[must_use]
+pub fn comment(command: &Command, now: SystemTime, public_url: Option<&str>) -> String {
+    let mut out = marker(command) + "\n";
+    if command.verb.only_reads() && command.outcome == Some(State::Succeeded) {
+        return out + &command.answer;
+    }
+    if matches!(state(command), State::Refused | State::Failed | State::Canceled) && command.failure.is_some() {
+        out += &failure(command);
+        out += "\n\n";
+    }
+    if state(command) == State::Refused {
+        out += &format!("<sub>{}</sub>\n", by(command));
+        return out;
+    }
+    out += &title(command, now);
+    out += "\n\n";
+    out += &table(command, now);
+    let facts = facts(command);
+    if !facts.is_empty() {
+        out += &format!("\n{facts}\n");
+    }
+    let footer = footer(command, public_url);
+    if !footer.is_empty() {
+        out += &format!("\n{footer}\n");
+    }
+    out
+}
+
+fn by(command: &Command) -> String {
+    let who = if login(&command.actor) { format!("@{}", command.actor) } else { code(&command.actor, 80) };
+    match command.commit() {
+        "" => format!("by {who}"),
+        commit => format!("by {who} for {}", code(short(commit), 12)),
+    }
+}
+
+fn title(command: &Command, now: SystemTime) -> String {
+    let place = command.verb.environment().map(|e| format!(" · {}", e.as_str())).unwrap_or_default();
+    let time = span(Some(command.received), command.ended, now);
+    let state = match state(command) {
+        State::Received | State::Accepted => "waiting".to_owned(),
+        State::Running => format!("running for {time}"),
+        State::Succeeded => format!("done in {time}"),
+        state => format!("{} after {time}", state.as_str()),
+    };
+    format!("**/{}** {}{place} · {state}", name(command), by(command))
+}
+
+fn table(command: &Command, now: SystemTime) -> String {
+    let mut rows: Vec<&Step> = command.steps.iter().filter(|step| shown(command, step)).collect();
+    let hidden = rows.len().saturating_sub(ROWS);
+    rows.truncate(ROWS);
+    let mut out = String::from("| step | state | time | |\n|---|---|---|---|\n");
+    for step in rows {
+        let time = span(step.start, step.end, now);
+        out +=
+            &format!("| {} | {} | {time} | {} |\n", text(&step.title, 80), icon(step.state), text(&step.message, 200));
+    }
+    if hidden > 0 {
+        out += &format!("| and {} more | | | |\n", hidden);
+    }
+    let ahead: Vec<&str> = plan(command.verb)
+        .iter()
+        .filter(|stage| command.step(**stage).is_none() && **stage != Stage::Recheck && **stage != Stage::Tag)
+        .map(|stage| stage.as_str())
+        .collect();
+    if !ahead.is_empty() && command.outcome.is_none() {
+        out += &format!("| {} | | | |\n", ahead.join(", "));
+    }
+    out
+}
+
+/// Rows that tell nothing beyond their parts are left out.
+fn shown(command: &Command, step: &Step) -> bool {
+    let parts = || command.steps.iter().any(|part| part.part && part.stage == step.stage);
+    match step.stage {
+        _ if step.part => true,
+        Stage::Build | Stage::Rollout => step.state == StepState::Failed || !parts(),
+        Stage::Tag | Stage::Recheck => !step.state.done(),
+        _ => true,
+    }
+}
+
+fn facts(command: &Command) -> String {
+    let lineage = &command.lineage;
+    let mut facts = Vec::new();
+    if command.progress(Stage::Compile).done() || command.verb == Verb::Run {
+        facts.extend(lineage.version.iter().map(|version| format!("version {}", code(version, 64))));
+    }
+    if let Some(run) = lineage.run.as_ref().filter(|_| command.progress(Stage::Run).done()) {
+        facts.push(format!("run {}", code(run, 64)));
+    }
+    let metrics = lineage.metrics.iter().take(10).map(|(name, value)| format!("{} {value:.4}", text(name, 60)));
+    facts.extend(metrics);
+    if let Some(model) = &lineage.model {
+        facts.push(format!("model {}", code(model.digest.get(..19).unwrap_or(&model.digest), 20)));
+    }
+    if command.progress(Stage::Rollout) == StepState::Succeeded {
+        facts.push(format!("live: {}", code(&lineage.revision, 80)));
+    }
+    if !lineage.merge_commit.is_empty() {
+        facts.push(format!("merged as {}", code(short(&lineage.merge_commit), 12)));
+    }
+    let mut out = facts.join(" · ");
+    if lineage.metrics.len() > 10 {
+        out += &format!(" · and {}", count(lineage.metrics.len() as u64 - 10, "more metric"));
+    }
+    if command.outcome == Some(State::Succeeded) && matches!(command.verb, Verb::BuildRun | Verb::Run) {
+        out += "\n\nNext: `/deploy`, or `/staging_deploy`.";
+    }
+    out
+}
+
+fn footer(command: &Command, public_url: Option<&str>) -> String {
+    let mut links = Vec::new();
+    if let Some(url) = public_url {
+        links.push(format!("[trace]({}/traces/{})", url.trim_end_matches('/'), command.trace.trace_id));
+    }
+    let endpoint = &command.lineage.endpoint;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '/' | '.' | '-' | '_' | '~' | '%');
+    if (endpoint.starts_with("http://") || endpoint.starts_with("https://")) && endpoint.chars().all(plain) {
+        links.push(format!("[endpoint]({endpoint})"));
+    }
+    links.push(format!("<sub>{}</sub>", command.id));
+    links.join(" · ")
+}

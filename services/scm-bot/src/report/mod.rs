@@ -1,0 +1,14 @@
+//! What people read on GitHub: one live comment and one check run per command.
+
+mod check;
+mod comment;
+mod escape;
+mod status;
+mod words;
+
+pub use check::check_run;
+pub use comment::{comment, marker};
+pub use status::{help, status};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! What the comment says: in order, in few words, and unmoved by hostile text.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kfops_core::{Failure, Reason, TraceContext};
+
+use super::*;
+use crate::{
+    command::{Command, Origin, PullRequest, Repository, State},
+    step::{Stage, Step, StepState},
+    verb::Verb,
+};
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn command(verb: Verb) -> Command {
+    let on = (Repository::parse("o/r").unwrap(), 1);
+    let trace = TraceContext::from_random([1; 24]);
+    let mut command = Command::new("c-1".into(), verb, on, "author".into(), Origin::Api, trace, at(0));
+    command.pull = Some(PullRequest {
+        head: "3f2c1e7".repeat(6)[..40].to_owned(),
+        base: "main".into(),
+        open: true,
+        merged: false,
+        fork: false,
+        draft: false,
+        mergeable: Some(true),
+        merge_commit: None,
+        seen: at(0),
+    });
+    command.state = State::Running;
+    command
+}
+
+fn step(command: &mut Command, stage: Stage, state: StepState, message: &str) {
+    let step = command.step_mut(stage);
+    step.state = state;
+    step.start = Some(at(1));
+    step.end = (state != StepState::Running).then(|| at(3));
+    step.message = message.to_owned();
+}
+
+#[test]
+fn a_running_command() {
+    let mut command = command(Verb::Deploy);
+    step(&mut command, Stage::Gate, StepState::Succeeded, "up to date with main");
+    step(&mut command, Stage::Source, StepState::Succeeded, "12 KiB");
+    step(&mut command, Stage::Rollout, StepState::Running, "");
+    let mut canary = Step::part(Stage::Rollout, "canary 10 %", StepState::Running);
+    canary.start = Some(at(50));
+    canary.message = "412 requests, 0 errors".into();
+    command.set_parts(Stage::Rollout, vec![canary]);
+    let shown = comment(&command, at(72), Some("http://127.0.0.1:8080/"));
+    assert_eq!(
+        shown,
+        "<!-- kfops:c-1 -->
+**/deploy** by @author for `3f2c1e7` · production · running for 1 m 12 s
+
+| step | state | time | |
+|---|---|---|---|
+| gate | ✓ | 2.0 s | up to date with main |
+| source | ✓ | 2.0 s | 12 KiB |
+| canary 10 % | ● | 22 s | 412 requests, 0 errors |
+| merge, label | | | |
+
+[trace](http://127.0.0.1:8080/traces/01010101010101010101010101010101) · <sub>c-1</sub>
+"
+    );
+}
+
+#[test]
+fn a_failure_says_why_then_what_is_true_then_what_to_do() {
+    let mut command = command(Verb::Deploy);
+    step(&mut command, Stage::Rollout, StepState::Failed, "");
+    command.lineage.previous_revision = "iris-00007".into();
+    command.outcome = Some(State::Failed);
+    command.failure = Some(
+        Failure::new(Reason::ProofFailed, "revision iris-00008 answered 500 to the sample")
+            .action("fix the model or serving/sample.json")
+            .log_tail("ValueError: X has 3 features"),
+    );
+    let shown = comment(&command, at(72), None);
+    assert!(
+        shown.starts_with(
+            "<!-- kfops:c-1 -->
+**/deploy failed:** revision iris-00008 answered 500 to the sample. Live stays iris-00007.
+
+Fix the model or serving/sample.json.
+
+<details><summary>Last lines of the log</summary>
+
+```text
+ValueError: X has 3 features
+```
+
+</details>
+
+**/deploy** by @author"
+        ),
+        "{shown}"
+    );
+    let check = check_run(&command, at(72), None);
+    assert_eq!(check.name, "kfops/deploy");
+    assert_eq!(check.completed, Some(("failure", at(72))));
+}
+
+#[test]
+fn live_but_not_merged_is_said() {
+    let mut command = command(Verb::Ship);
+    step(&mut command, Stage::Rollout, StepState::Succeeded, "");
+    step(&mut command, Stage::Merge, StepState::Failed, "");
+    command.lineage.revision = "iris-00008".into();
+    command.outcome = Some(State::Failed);
+    command.failure = Some(Failure::new(Reason::MergeFailed, "github did not merge the pull request: 409"));
+    let shown = comment(&command, at(72), None);
+    assert!(
+        shown.contains("The new model **is live** in production (iris-00008), but the pull request is not merged."),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_refusal_names_rule_and_way_out() {
+    let mut command = command(Verb::Deploy);
+    command.outcome = Some(State::Refused);
+    command.failure = Some(
+        Failure::new(Reason::BehindBase, "the branch is 2 commits behind main")
+            .action("update it and /build_run again, or /deploy --force (who may: maintain permission and above)"),
+    );
+    let shown = comment(&command, at(2), None);
+    assert_eq!(
+        shown,
+        "<!-- kfops:c-1 -->
+**/deploy refused:** the branch is 2 commits behind main.
+
+Update it and /build\\_run again, or /deploy --force (who may: maintain permission and above).
+
+<sub>by @author for `3f2c1e7`</sub>
+"
+    );
+    assert_eq!(check_run(&command, at(2), None).completed, Some(("neutral", at(2))));
+}
+
+#[test]
+fn a_typo_is_named() {
+    let mut command = command(Verb::Help).reading(crate::grammar::parse("/biuld_run").remove(0));
+    command.outcome = Some(State::Refused);
+    command.failure = command.unreadable.clone();
+    let shown = comment(&command, at(2), None);
+    assert!(shown.contains("**/biuld\\_run refused:** /biuld\\_run is not a command."), "{shown}");
+    assert!(shown.contains("Did you mean /build\\_run?"), "{shown}");
+}
+
+#[test]
+fn hostile_text_moves_nothing() {
+    let hostile =
+        "x | y\n| z | <script>alert(1)</script> @everyone [a](http://evil.example) <!-- kfops:c-2 --> ```\n</details>";
+    let mut command = command(Verb::BuildRun);
+    command.actor = "me <b>@team</b>".into();
+    step(&mut command, Stage::Run, StepState::Failed, hostile);
+    let mut task = Step::part(Stage::Run, hostile, StepState::Failed);
+    task.message = hostile.into();
+    command.set_parts(Stage::Run, vec![task]);
+    command.outcome = Some(State::Failed);
+    command.failure = Some(Failure::new(Reason::TaskFailed, hostile).action(hostile).log_tail(hostile));
+    command.lineage.endpoint = "javascript:alert(1)".into();
+    let shown = comment(&command, at(9), None);
+    let mut html = String::new();
+    let parser = pulldown_cmark::Parser::new_ext(&shown, pulldown_cmark::Options::ENABLE_TABLES);
+    pulldown_cmark::html::push_html(&mut html, parser);
+    for tag in ["<script", "<a ", "<b>", "<!-- kfops:c-2", "javascript:"] {
+        assert!(!html.contains(tag), "{tag}: {html}");
+    }
+    assert_eq!(html.matches("</details>").count(), 1, "{html}");
+    assert_eq!(html.matches("<tr>").count(), 3, "{html}");
+    let (before, rest) = html.split_once("<pre>").unwrap();
+    let (_, after) = rest.split_once("</pre>").unwrap();
+    assert!(!before.contains("@everyone") && !after.contains("@everyone"), "mentions outside of the log: {html}");
+}
+
+#[test]
+fn status_and_help() {
+    let status_command = command(Verb::Status);
+    let mut other = command(Verb::BuildRun);
+    other.id = "c-2".into();
+    other.outcome = Some(State::Failed);
+    other.failure = Some(Failure::new(Reason::TaskFailed, "task train | failed"));
+    other.ended = Some(at(65));
+    let shown = status(&status_command, &[other], &[("production", None)], at(100));
+    assert!(shown.contains("| /build\\_run `c-2` | failed | `3f2c1e7` | 1 m 5 s | task train \\| failed |"), "{shown}");
+    assert!(shown.contains("Nothing is live in production."));
+    for verb in Verb::ALL {
+        assert!(help().contains(verb.usage()));
+    }
+}

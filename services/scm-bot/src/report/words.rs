@@ -1,0 +1,109 @@
+//! Times, states and failures in words.
+
+use std::time::{Duration, SystemTime};
+
+use super::escape::{block, text};
+use crate::{
+    command::{Command, State},
+    step::{Stage, StepState},
+    verb::Verb,
+};
+
+/// `0.2 s`, `21 s`, `1 m 12 s`, `2 h 3 m`.
+pub(super) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} m {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// From start to end, or to now.
+pub(super) fn span(start: Option<SystemTime>, end: Option<SystemTime>, now: SystemTime) -> String {
+    start.map(|start| duration(end.unwrap_or(now).duration_since(start).unwrap_or_default())).unwrap_or_default()
+}
+
+pub(super) const fn icon(state: StepState) -> &'static str {
+    match state {
+        StepState::Pending => "",
+        StepState::Running => "●",
+        StepState::Succeeded => "✓",
+        StepState::Failed => "✗",
+        StepState::Skipped => "–",
+        StepState::Canceled => "⊘",
+    }
+}
+
+/// How the command will end or is.
+pub(super) fn state(command: &Command) -> State {
+    command.outcome.unwrap_or(command.state)
+}
+
+/// The reason, what is still true, what to do, the log.
+pub(super) fn failure(command: &Command) -> String {
+    let Some(failure) = &command.failure else { return String::new() };
+    let verdict = match state(command) {
+        State::Refused => "refused",
+        State::Canceled => "canceled",
+        _ => "failed",
+    };
+    let mut out = format!("**/{} {verdict}:** {}.", name(command), text(&failure.message, 1000));
+    let truth = still_true(command);
+    if !truth.is_empty() {
+        out.push(' ');
+        out.push_str(&truth);
+    }
+    if !failure.action.is_empty() {
+        out.push_str(&format!("\n\n{}.", capital(&text(&failure.action, 600))));
+    }
+    if !failure.log_tail.is_empty() {
+        out.push_str(&format!(
+            "\n\n<details><summary>Last lines of the log</summary>\n\n{}\n\n</details>",
+            block(&failure.log_tail)
+        ));
+    }
+    out
+}
+
+/// The verb as it was written: a typo keeps its letters.
+pub(super) fn name(command: &Command) -> String {
+    match (&command.unreadable, command.verb, command.arguments.first()) {
+        (Some(_), Verb::Help, Some(word)) => text(word, 40),
+        _ => command.verb.as_str().replace('_', "\\_"),
+    }
+}
+
+/// What a person wants to know first when something went wrong: what is live now?
+pub(super) fn still_true(command: &Command) -> String {
+    let Some(environment) = command.verb.environment() else { return String::new() };
+    if command.progress(Stage::Rollout) == StepState::Succeeded {
+        let mut out =
+            format!("The new model **is live** in {} ({})", environment.as_str(), text(&command.lineage.revision, 80));
+        if command.verb.merges() {
+            out.push_str(if command.progress(Stage::Merge).done() {
+                ", and the pull request is merged"
+            } else {
+                ", but the pull request is not merged"
+            });
+        }
+        return out + ".";
+    }
+    if command.step(Stage::Rollout).is_none() {
+        return if state(command) == State::Refused {
+            String::new()
+        } else {
+            "Nothing that is live was touched.".into()
+        };
+    }
+    match command.lineage.previous_revision.as_str() {
+        "" => "Nothing else was live.".to_owned(),
+        previous => format!("Live stays {}.", text(previous, 80)),
+    }
+}
+
+pub(super) fn capital(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map(|first| first.to_uppercase().collect::<String>() + chars.as_str()).unwrap_or_default()
+}

@@ -1,0 +1,118 @@
+//! Puts the service together and serves it.
+
+use std::sync::{Arc, Mutex};
+
+use kfops_core::{Clock, Failure, SystemClock};
+use kfops_proto::command::{
+    command_service_server::CommandServiceServer, delivery_service_server::DeliveryServiceServer,
+};
+use kfops_rpc::{Lifecycle, ServeError};
+use kfops_store::Store;
+use kfops_telemetry::Tracer;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::{
+    api::{Api, SERVICES},
+    engine::Engine,
+    github::GitHubClient,
+    line::Line,
+    local::{SqliteLedger, SystemEntropy},
+    ports::{Entropy, GitHub, Ledger, Workers},
+    settings::Settings,
+    workers::GrpcWorkers,
+};
+
+/// GitHub's payloads have at most 25 MB; the message around them is small.
+const LARGEST_MESSAGE: usize = 26 << 20;
+
+/// What the service needs from outside.
+pub struct Ports {
+    /// What is remembered.
+    pub ledger: Arc<dyn Ledger>,
+    /// GitHub.
+    pub github: Arc<dyn GitHub>,
+    /// The workers.
+    pub workers: Arc<dyn Workers>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Trace ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// Source archives and logs.
+    pub store: Store,
+    /// Spans.
+    pub tracer: Tracer,
+}
+
+impl Ports {
+    /// The ports over one machine: SQLite, files, GitHub (or a forge) and the workers at their addresses. Needs a tokio
+    /// runtime; connects lazily.
+    pub fn local(settings: &Settings, tracer: Tracer) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Ok(Self {
+            ledger: Arc::new(SqliteLedger::open(&settings.state, clock.now())?),
+            github: Arc::new(GitHubClient::new(&settings.github, settings.timeouts.github.get(), Arc::clone(&clock))?),
+            workers: Arc::new(GrpcWorkers::new(&settings.workers)?),
+            store: Store::open(&settings.store)?,
+            entropy: Arc::new(SystemEntropy),
+            clock,
+            tracer,
+        })
+    }
+}
+
+/// The service could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The server broke.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Resume(#[from] Failure),
+}
+
+/// scm-bot.
+pub struct Service {
+    settings: Settings,
+    ports: Ports,
+}
+
+impl Service {
+    /// Opens what it needs; does not listen yet.
+    #[expect(clippy::unused_async, reason = "all services are built the same way")]
+    pub async fn build(settings: Settings, ports: Ports) -> Result<Self, Failure> {
+        Ok(Self { settings, ports })
+    }
+
+    /// Resumes open commands, then serves until the lifecycle stops.
+    pub async fn serve(self, listener: TcpListener, lifecycle: Lifecycle) -> Result<(), ServiceError> {
+        let Self { settings, ports } = self;
+        let patience = settings.timeouts.shutdown.get();
+        let engine = Arc::new(Engine {
+            settings,
+            ledger: ports.ledger,
+            github: ports.github,
+            workers: ports.workers,
+            clock: ports.clock,
+            store: ports.store,
+            tracer: ports.tracer.clone(),
+            lifecycle: lifecycle.clone(),
+            turns: Line::default(),
+            targets: Line::default(),
+            watchers: Mutex::default(),
+            cancels: Mutex::default(),
+            bases: Mutex::default(),
+        });
+        engine.resume().await?;
+        let api = Api { engine, entropy: ports.entropy };
+        let mut routes = Routes::builder();
+        routes.add_service(CommandServiceServer::new(api.clone()));
+        routes.add_service(DeliveryServiceServer::new(api).max_decoding_message_size(LARGEST_MESSAGE));
+        let served = kfops_rpc::serve(listener, routes.routes(), SERVICES, &lifecycle).await;
+        lifecycle.finish(patience).await;
+        let tracer = ports.tracer;
+        tokio::task::spawn_blocking(move || tracer.flush()).await.ok();
+        Ok(served?)
+    }
+}

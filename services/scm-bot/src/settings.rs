@@ -1,0 +1,145 @@
+//! Settings of the service.
+
+use std::path::PathBuf;
+
+use kfops_settings::HumanDuration;
+use kfops_telemetry::TelemetrySettings;
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+/// Settings of scm-bot.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Address of the gRPC server.
+    pub listen: String,
+    /// Folder of the ledger.
+    pub state: PathBuf,
+    /// Object store for source archives and logs, `file:///folder`.
+    pub store: String,
+    /// Where people reach Kfops; traces are linked as `{public_url}/traces/{trace_id}`. Unset: no links.
+    pub public_url: Option<String>,
+    /// GitHub, or something that speaks as it does.
+    pub github: GitHubSettings,
+    /// Addresses of the workers.
+    pub workers: WorkerSettings,
+    /// How long things may take.
+    pub timeouts: TimeoutSettings,
+    /// Spans and logs.
+    pub telemetry: TelemetrySettings,
+}
+
+/// The `github` section.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GitHubSettings {
+    /// Base of the REST API.
+    pub api_url: String,
+    /// Token of the bot. Best given as the environment variable KFOPS_SCM_BOT_GITHUB__TOKEN.
+    #[serde(skip_serializing)]
+    #[schemars(with = "Option<String>")]
+    pub token: Option<SecretString>,
+    /// Login that the token belongs to. Only comments of this author are taken for the bot's own.
+    pub bot_login: String,
+    /// How pull requests are merged.
+    pub merge_method: MergeMethod,
+    /// Shortest time between two writes of one live comment.
+    pub write_interval: HumanDuration,
+}
+
+/// How pull requests are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MergeMethod {
+    /// A merge commit.
+    #[default]
+    Merge,
+    /// One commit of all.
+    Squash,
+    /// The commits on top of the base.
+    Rebase,
+}
+
+impl MergeMethod {
+    /// As GitHub writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Merge => "merge",
+            Self::Squash => "squash",
+            Self::Rebase => "rebase",
+        }
+    }
+}
+
+/// The `workers` section.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerSettings {
+    /// Address of image-builder.
+    pub image_builder: String,
+    /// Address of pipeline-runner.
+    pub pipeline_runner: String,
+    /// Address of serving-deployer.
+    pub serving_deployer: String,
+}
+
+/// The `timeouts` section.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutSettings {
+    /// One request to GitHub.
+    pub github: HumanDuration,
+    /// How long a worker or GitHub may be away before a command fails for it.
+    pub patience: HumanDuration,
+    /// How long a stopping service waits for what is under way; the rest is resumed at the next start.
+    pub shutdown: HumanDuration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9001".into(),
+            state: ".kfops/scm-bot".into(),
+            store: "file:///var/lib/kfops/store".into(),
+            public_url: None,
+            github: GitHubSettings::default(),
+            workers: WorkerSettings::default(),
+            timeouts: TimeoutSettings::default(),
+            telemetry: TelemetrySettings::default(),
+        }
+    }
+}
+
+impl Default for GitHubSettings {
+    fn default() -> Self {
+        Self {
+            api_url: "https://api.github.com".into(),
+            token: None,
+            bot_login: "kfops[bot]".into(),
+            merge_method: MergeMethod::default(),
+            write_interval: HumanDuration::from_secs(5),
+        }
+    }
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            image_builder: "http://127.0.0.1:9002".into(),
+            pipeline_runner: "http://127.0.0.1:9003".into(),
+            serving_deployer: "http://127.0.0.1:9004".into(),
+        }
+    }
+}
+
+impl Default for TimeoutSettings {
+    fn default() -> Self {
+        Self {
+            github: HumanDuration::from_secs(30),
+            patience: HumanDuration::from_secs(600),
+            shutdown: HumanDuration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The whole service over real gRPC and HTTP, with scripted workers and a small GitHub.
+
+mod github;
+mod repository;
+mod resume;
+mod stories;
+mod traces;
+mod wire;
+mod workers;
+mod world;
