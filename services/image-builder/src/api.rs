@@ -13,8 +13,9 @@ use kfops_rpc::{failure_to_proto, status_of, time_to_proto, trace_context};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    build::{Build, ImageResult, ImageSpec, Request as BuildRequest, State},
+    build::{Build, ImageResult, State},
     engine::Engine,
+    request::{ImageSpec, Request as BuildRequest},
 };
 
 /// The full name, for health.
@@ -76,7 +77,6 @@ fn answer(outcome: Result<Build, Failure>) -> Result<Response<wire::Build>, Stat
     outcome.map(|build| Response::new(build_to_proto(&build))).map_err(|failure| status_of(&failure))
 }
 
-#[expect(clippy::result_large_err, reason = "tonic's error type")]
 fn id(name: &str) -> Result<String, Status> {
     ResourceId::of_name(Build::COLLECTION, name)
         .map(|id| id.to_string())
@@ -87,7 +87,6 @@ fn invalid(field: &str, message: String) -> Status {
     status_of(&Failure::new(Reason::InvalidArgument, message).on(field))
 }
 
-#[expect(clippy::result_large_err, reason = "tonic's error type")]
 fn request_from_proto(build: wire::Build) -> Result<BuildRequest, Status> {
     let source = build.source.ok_or_else(|| invalid("build.source", "is missing".into()))?;
     let source_digest =

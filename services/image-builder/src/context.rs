@@ -9,7 +9,7 @@ use std::{
 
 use kfops_core::{Failure, Reason};
 
-use crate::build::ImageSpec;
+use crate::request::ImageSpec;
 
 /// Every file's time stamp: when a commit was unpacked says nothing about it, and layers with equal content are equal.
 const STAMP: Duration = Duration::from_secs(1_735_689_600);

@@ -7,7 +7,7 @@ use kfops_core::{Failure, Reason};
 use crate::reference::ImageName;
 
 /// Largest Dockerfile.
-const MAX: usize = 1 << 20;
+pub(crate) const MAX: usize = 1 << 20;
 
 /// The images named by `FROM`, `COPY --from` and `RUN --mount=from`, with arguments expanded; not `scratch` and not stages.
 pub(crate) fn bases(text: &str, build_args: &BTreeMap<String, String>) -> Result<BTreeSet<ImageName>, Failure> {

@@ -18,7 +18,7 @@ use crate::{
     build::{Build, KnownContent, State},
     image::ImageWork,
     known::Known,
-    ports::{Ports, Repository},
+    ports::{Ports, Repository, Target},
     reference::{is_path, is_tag},
     settings::Settings,
 };
@@ -109,7 +109,7 @@ impl Engine {
         }
         let insecure = self.insecure(&build);
         try_join_all(build.results.iter().map(async |result| {
-            let repository = Repository { name: result.repository.clone(), insecure };
+            let repository = self.place(result.repository.clone(), insecure, build.request.registry.is_empty());
             match &result.digest {
                 Some(digest) => self.ports.registry.tag(&repository, digest, tag).await,
                 None => Err(Failure::internal(format!("image {} succeeded without a digest", result.name))),
@@ -135,12 +135,23 @@ impl Engine {
     pub(crate) fn repository(&self, build: &Build, image: &str) -> Repository {
         let insecure = self.insecure(build);
         if !build.request.registry.is_empty() {
-            return Repository { name: format!("{}/{image}", build.request.registry), insecure };
+            return self.place(format!("{}/{image}", build.request.registry), insecure, false);
         }
         let prefix = &self.ports.default_target.prefix;
         let project = build.request.repository.to_lowercase();
         let name = if is_path(&project) { format!("{prefix}/{project}/{image}") } else { format!("{prefix}/{image}") };
-        Repository { name, insecure }
+        self.place(name, insecure, true)
+    }
+
+    fn place(&self, name: String, insecure: bool, default: bool) -> Repository {
+        match &self.ports.keeps_all {
+            Some(Target { prefix, insecure }) if !default => {
+                // A registry's port is no part of a path.
+                let location = format!("{prefix}/{}", name.replace(':', "-").to_lowercase());
+                Repository { name, location, insecure: *insecure }
+            }
+            _ => Repository { location: name.clone(), name, insecure },
+        }
     }
 
     fn start(self: &Arc<Self>, id: String) {

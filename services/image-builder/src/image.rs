@@ -8,23 +8,30 @@ use std::{
 };
 
 use kfops_core::{Digest, Failure, Reason};
+use kfops_process::LogTail;
 use kfops_store::{ArchiveLimits, SourceRef, extract_source};
-use kfops_telemetry::Span;
-use tokio::sync::OnceCell;
+use tokio::{io::AsyncReadExt as _, sync::OnceCell};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    build::{Build, ImageResult, ImageSpec, State},
+    build::{Build, ImageResult, State},
     content_digest,
     context::{self, Context},
     dockerfile,
     engine::Engine,
     known::content_tag,
     ports::{Job, Pushed, Repository},
+    reference::ImageName,
+    request::ImageSpec,
+    steps::{self, Step},
 };
 
 /// How often a growing log is put into the object store.
 const LOG_INTERVAL: Duration = Duration::from_secs(3);
+/// A log that grows beyond this ends its build.
+const MAX_LOG: u64 = 256 << 20;
+/// Of a longer log the end is stored.
+const MAX_STORED_LOG: u64 = 16 << 20;
 
 /// The work on one image.
 pub(crate) struct ImageWork<'a> {
@@ -41,14 +48,6 @@ struct Done {
     digest: Digest,
     content: Digest,
     reused: bool,
-}
-
-/// A part of the work, with its true times.
-struct Step {
-    name: &'static str,
-    start: SystemTime,
-    end: SystemTime,
-    error: Option<String>,
 }
 
 impl ImageWork<'_> {
@@ -69,14 +68,22 @@ impl ImageWork<'_> {
             })
             .await?;
         let log = self.folder()?.join("log");
-        let mut steps = Vec::new();
+        let (mut steps, mut uploaded) = (Vec::new(), 0);
         let outcome = {
             let work = self.steps(&repository, &log, &mut steps);
             tokio::pin!(work);
             loop {
                 tokio::select! {
                     outcome = &mut work => break outcome,
-                    () = tokio::time::sleep(LOG_INTERVAL) => self.upload(&log, &begun.log_key).await,
+                    () = tokio::time::sleep(LOG_INTERVAL) => {}
+                }
+                let size = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
+                if size > MAX_LOG {
+                    break Err(log_too_large());
+                }
+                if size != uploaded {
+                    self.upload(&log, &begun.log_key).await;
+                    uploaded = size;
                 }
             }
         };
@@ -94,7 +101,7 @@ impl ImageWork<'_> {
 
     async fn steps(&self, repository: &Repository, log: &Path, steps: &mut Vec<Step>) -> Result<Done, Failure> {
         let context = self.timed(steps, "context", self.context()).await?;
-        let (bases, stand_in) = self.timed(steps, "base image", self.bases(&context)).await?;
+        let (bases, stand_in) = self.timed(steps, "base image", self.bases(&context, repository)).await?;
         let spec = self.spec()?;
         let args = spec.build_args.clone();
         let (content, context) = tokio::task::spawn_blocking(move || {
@@ -151,13 +158,21 @@ impl ImageWork<'_> {
         Ok(into)
     }
 
-    async fn bases(&self, context: &Context) -> Result<(BTreeMap<crate::reference::ImageName, Digest>, bool), Failure> {
-        let text = tokio::fs::read(&context.dockerfile)
-            .await
-            .map_err(|error| Failure::new(Reason::SourceInvalid, format!("the Dockerfile cannot be read: {error}")))?;
+    async fn bases(
+        &self,
+        context: &Context,
+        repository: &Repository,
+    ) -> Result<(BTreeMap<ImageName, Digest>, bool), Failure> {
+        let unreadable = |error: std::io::Error| {
+            Failure::new(Reason::SourceInvalid, format!("the Dockerfile cannot be read: {error}"))
+        };
+        let mut text = Vec::new();
+        let file = tokio::fs::File::open(&context.dockerfile).await.map_err(unreadable)?;
+        file.take(dockerfile::MAX as u64 + 1).read_to_end(&mut text).await.map_err(unreadable)?;
         let (mut bases, mut stand_in) = (BTreeMap::new(), false);
         for name in dockerfile::bases(&String::from_utf8_lossy(&text), &self.spec()?.build_args)? {
-            let base = self.engine.ports.registry.base(&name, self.stop).await?;
+            let insecure = repository.insecure && repository.location.split('/').next() == Some(name.registry.as_str());
+            let base = self.engine.ports.registry.base(&name, insecure, self.stop).await?;
             stand_in |= base.stand_in;
             bases.insert(name, base.digest);
         }
@@ -230,27 +245,8 @@ impl ImageWork<'_> {
             })
             .await?;
         tracing::info!(build = self.build.id, image = name, state = ?result.state, reused = result.reused, "image ended");
-        self.record(&result, start.unwrap_or(now), now, steps);
+        steps::record(&self.engine.ports.tracer, self.build, &result, (start.unwrap_or(now), now), steps);
         Ok(())
-    }
-
-    fn record(&self, result: &ImageResult, start: SystemTime, end: SystemTime, steps: &[Step]) {
-        let Some(caller) = &self.build.trace else { return };
-        let build = caller.child(&self.build.name());
-        let key = format!("image/{}", result.name);
-        let image = build.child(&key);
-        for step in steps {
-            let span = Span::child(&image, step.name, step.name, step.start, step.end).failed(step.error.clone());
-            self.engine.ports.tracer.record(span);
-        }
-        let mut span = Span::child(&build, &key, format!("image {}", result.name), start, end)
-            .with("container.image.name", result.repository.clone())
-            .with("kfops.image.reused", result.reused)
-            .failed(result.failure.as_ref().map(|failure| failure.message.clone()));
-        if let Some(digest) = &result.digest {
-            span = span.with("kfops.image.digest", digest.as_str());
-        }
-        self.engine.ports.tracer.record(span);
     }
 
     async fn update(&self, change: impl FnOnce(&mut ImageResult) + Send + 'static) -> Result<ImageResult, Failure> {
@@ -269,9 +265,13 @@ impl ImageWork<'_> {
     }
 
     async fn upload(&self, log: &Path, key: &str) {
-        if log.exists()
-            && let Err(failure) = self.engine.store.put_file(key, log).await
-        {
+        let Ok(metadata) = std::fs::metadata(log) else { return };
+        let stored = if metadata.len() <= MAX_STORED_LOG {
+            self.engine.store.put_file(key, log).await
+        } else {
+            self.engine.store.put(key, LogTail::read(log, MAX_STORED_LOG)).await
+        };
+        if let Err(failure) = stored {
             tracing::warn!(key, %failure, "log not stored");
         }
     }
@@ -292,6 +292,11 @@ impl ImageWork<'_> {
 
 fn canceled() -> Failure {
     Failure::new(Reason::Canceled, "canceled")
+}
+
+fn log_too_large() -> Failure {
+    Failure::new(Reason::ImageBuildFailed, format!("the build wrote more than {} MiB of log", MAX_LOG >> 20))
+        .action("make the steps of the Dockerfile quieter")
 }
 
 /// One line of our own at the end of the builder's log.

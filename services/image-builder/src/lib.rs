@@ -15,7 +15,9 @@ mod known;
 mod local;
 mod ports;
 mod reference;
+mod request;
 mod settings;
+mod steps;
 
 use std::sync::Arc;
 

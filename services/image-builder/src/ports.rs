@@ -23,6 +23,9 @@ pub struct Ports {
     pub registry: Arc<dyn Registry>,
     /// Where images go when a build names no registry.
     pub default_target: Target,
+    /// The registry that keeps the images of every registry that builds name, each under its whole name. On one machine
+    /// nobody can push to the registry that kfops.yaml means for the cluster.
+    pub keeps_all: Option<Target>,
     /// Where spans go.
     pub tracer: Tracer,
     /// Time.
@@ -41,8 +44,10 @@ pub struct Target {
 /// Where one image lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
-    /// Without tag or digest, e.g. `registry.example.com/iris/trainer`.
+    /// What pipelines and people call it, without tag or digest, e.g. `registry.example.com/iris/trainer`.
     pub name: String,
+    /// Where it is pushed to and read from: the name, unless one registry keeps the images of all others.
+    pub location: String,
     /// Whether its registry is spoken to over plain HTTP.
     pub insecure: bool,
 }
@@ -105,6 +110,6 @@ pub trait Registry: Send + Sync {
     /// Puts a manifest that is there under one more tag.
     async fn tag(&self, repository: &Repository, digest: &Digest, tag: &str) -> Result<(), Failure>;
 
-    /// The digest of a base image.
-    async fn base(&self, image: &ImageName, cancel: &CancellationToken) -> Result<Base, Failure>;
+    /// The digest of a base image; `insecure` when its registry is spoken to over plain HTTP.
+    async fn base(&self, image: &ImageName, insecure: bool, cancel: &CancellationToken) -> Result<Base, Failure>;
 }

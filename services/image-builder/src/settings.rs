@@ -53,6 +53,8 @@ pub struct EmbeddedRegistrySettings {
     pub listen: String,
     /// Folder of its blobs.
     pub folder: PathBuf,
+    /// Whether it keeps the images of every registry that builds name, each under its whole name.
+    pub for_all: bool,
 }
 
 /// How images are built on one machine.
@@ -187,6 +189,6 @@ impl Default for Settings {
 impl Default for EmbeddedRegistrySettings {
     fn default() -> Self {
         let current = std::env::current_dir().unwrap_or_default();
-        Self { listen: "127.0.0.1:5000".into(), folder: current.join(".kfops/registry") }
+        Self { listen: "127.0.0.1:5000".into(), folder: current.join(".kfops/registry"), for_all: false }
     }
 }

@@ -26,6 +26,12 @@ impl Ports {
             Some(handle) if settings.registry.prefix.is_empty() => Target { prefix: handle.host(), insecure: true },
             _ => Target { prefix: settings.registry.prefix.clone(), insecure: settings.registry.insecure },
         };
+        let keeps_all = match &embedded {
+            Some(handle) if settings.embedded_registry.for_all => {
+                Some(Target { prefix: handle.host(), insecure: true })
+            }
+            _ => None,
+        };
         let cache = settings.local.cache_folder();
         let stand_ins = Arc::new(StandIns::new(settings.local.stand_in, cache, embedded.clone()));
         let builder = LocalBuilder::new(settings, embedded.as_ref().map(Handle::host));
@@ -34,6 +40,7 @@ impl Ports {
             builder: Arc::new(builder),
             registry: Arc::new(registry),
             default_target,
+            keeps_all,
             tracer,
             clock: Arc::new(SystemClock),
         })

@@ -94,7 +94,7 @@ fn credentials(json: &[u8], registry: &str) -> Option<(String, String)> {
 
 fn reference(repository: &Repository, reference: &str) -> Result<Reference, Failure> {
     let separator = if reference.contains(':') { '@' } else { ':' };
-    let text = format!("{}{separator}{reference}", repository.name);
+    let text = format!("{}{separator}{reference}", repository.location);
     let image = ImageName::parse(&text).map_err(|message| Failure::new(Reason::InvalidArgument, message))?;
     Ok(of(&image))
 }
@@ -132,7 +132,7 @@ impl Registry for RegistryClient {
         Ok(())
     }
 
-    async fn base(&self, image: &ImageName, cancel: &CancellationToken) -> Result<Base, Failure> {
+    async fn base(&self, image: &ImageName, insecure: bool, cancel: &CancellationToken) -> Result<Base, Failure> {
         if image.registry == DOCKER_HUB && self.stand_ins.needed().await {
             let digest = self.stand_ins.ensure(image, cancel).await?;
             return Ok(Base { digest, stand_in: true });
@@ -142,7 +142,7 @@ impl Registry for RegistryClient {
         }
         let reference = of(image);
         let found = tokio::select! {
-            found = self.digest(&reference, false) => found?,
+            found = self.digest(&reference, insecure) => found?,
             () = cancel.cancelled() => return Err(Failure::new(Reason::Canceled, "canceled")),
         };
         match found {

@@ -1,6 +1,6 @@
 //! Images that are built, found again, tagged.
 
-use kfops_proto::build::{ImageSpec, TagBuildRequest};
+use kfops_proto::build::{Build, CreateBuildRequest, ImageSpec, TagBuildRequest};
 
 use crate::world::{World, image, unique};
 
@@ -9,12 +9,12 @@ fn pair(trainer: &str) -> Vec<(&'static str, String)> {
         (
             "images/trainer/Dockerfile",
             format!(
-                "FROM python:3.11-slim\nARG GREETING=none\nCOPY lib /app/lib\nRUN python -c \"import sys; sys.path.insert(0, '/app/lib'); import tool; print(tool.NAME, '$GREETING')\" && pip --version\nLABEL case={trainer}\n"
+                "FROM python:3.11-slim\nARG GREETING=none\nCOPY lib /app/lib\nRUN : {trainer} && python -c \"import sys; sys.path.insert(0, '/app/lib'); import tool; print(tool.NAME, '$GREETING')\" && pip --version\n"
             ),
         ),
         (
             "images/client/Dockerfile",
-            format!("FROM debian:bookworm-slim\nCOPY run.sh /run.sh\nRUN /run.sh\nLABEL case={trainer}\n"),
+            format!("FROM debian:bookworm-slim\nCOPY run.sh /run.sh\nRUN /run.sh {trainer}\n"),
         ),
         ("images/client/run.sh!", "#!/bin/sh\ntest -x /run.sh && echo ran\n".into()),
         ("shared/lib/tool.py", "NAME = 'tool'\n".into()),
@@ -102,4 +102,28 @@ async fn pip_in_a_build_reaches_what_pip_outside_reaches() {
     let build = service.succeeded("b-1").await;
     let log = world.log(&build.results[0]).await;
     assert!(log.contains("six 1.17.0"), "{log}");
+}
+
+#[tokio::test]
+async fn one_registry_can_keep_the_images_of_all() {
+    let mut world = World::new().await;
+    world.settings.embedded_registry.for_all = true;
+    let service = world.start().await;
+    let source = world.source(&[("i/Dockerfile", "FROM scratch\nCOPY Dockerfile /x\n")]).await;
+    let build = Build {
+        source: Some(source),
+        registry: "registry.example.com:8443/team".into(),
+        images: vec![image("i", "i")],
+        ..Build::default()
+    };
+    let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into() };
+    service.client.clone().create_build(request).await.unwrap();
+    let built = service.succeeded("b-1").await;
+    // It is called what the repository calls it, and lies in the embedded registry.
+    let image = built.results[0].image.clone().unwrap();
+    assert_eq!(image.repository, "registry.example.com:8443/team/i");
+    let tag = TagBuildRequest { name: "builds/b-1".into(), tag: "v1".into() };
+    service.client.clone().tag_build(tag).await.unwrap();
+    let kept = world.registry.tag("registry.example.com-8443/team/i", "v1").unwrap();
+    assert_eq!(kept.as_str(), image.digest);
 }

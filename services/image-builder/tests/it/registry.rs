@@ -17,7 +17,11 @@ struct Server {
 impl Server {
     async fn start(folder: tempfile::TempDir) -> Self {
         let stop = CancellationToken::new();
-        let settings = EmbeddedRegistrySettings { listen: "127.0.0.1:0".into(), folder: folder.path().to_owned() };
+        let settings = EmbeddedRegistrySettings {
+            listen: "127.0.0.1:0".into(),
+            folder: folder.path().to_owned(),
+            ..Default::default()
+        };
         let handle = registry::Registry::start(&settings, stop.clone()).await.unwrap();
         Self { folder, base: format!("http://{}", handle.host()), client: Client::new(), stop }
     }

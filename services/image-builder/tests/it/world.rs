@@ -45,6 +45,7 @@ impl World {
             embedded_registry: kfops_image_builder::EmbeddedRegistrySettings {
                 listen: "127.0.0.1:0".into(),
                 folder: path("registry"),
+                ..Default::default()
             },
             local: LocalSettings { stand_in: StandIn::Always, ..LocalSettings::default() },
             shutdown_patience: kfops_settings::HumanDuration::from_secs(1),

@@ -1,6 +1,6 @@
 //! buildah, and podman, which has the same commands.
 
-use std::{fmt::Write as _, path::Path, time::SystemTime};
+use std::{collections::BTreeSet, fmt::Write as _, path::Path, time::SystemTime};
 
 use async_trait::async_trait;
 use kfops_core::{Digest, Failure, Reason};
@@ -63,11 +63,11 @@ impl Buildah {
         if job.repository.insecure {
             command = command.arg("--tls-verify=false");
         }
-        // Packing costs more than the loopback device.
+        // On one machine packing costs more than the bytes: the quickest way is good enough.
         if self.program == "buildah" && self.is_embedded(job) {
-            command = command.arg("--disable-compression");
+            command = command.args(["--compression-format", "zstd", "--compression-level", "1"]);
         }
-        Ok(self.authenticated(command).arg(image_id).arg(format!("docker://{}:{}", job.repository.name, job.tag)))
+        Ok(self.authenticated(command).arg(image_id).arg(format!("docker://{}:{}", job.repository.location, job.tag)))
     }
 
     /// With the store, the registries, a folder for temporary files, the log.
@@ -101,16 +101,18 @@ impl Buildah {
         Ok(command)
     }
 
-    /// The embedded registry is spoken to over plain HTTP, and stands in for Docker Hub where that does not answer.
+    /// Some registries are spoken to over plain HTTP, and the embedded one stands in for Docker Hub where that does not answer.
     fn registries(&self, job: &Job) -> String {
         let mut text = "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"disabled\"\n".to_owned();
+        let target = job.repository.location.split('/').next().filter(|_| job.repository.insecure);
+        let insecure: BTreeSet<&str> = target.into_iter().chain(self.common.embedded.as_deref()).collect();
         // Writing to a string cannot fail.
-        if let Some(embedded) = &self.common.embedded {
-            writeln!(text, "[[registry]]\nlocation = \"{embedded}\"\ninsecure = true").ok();
-            if job.stand_in {
-                let location = format!("{embedded}/docker.io");
-                writeln!(text, "[[registry]]\nprefix = \"docker.io\"\nlocation = \"{location}\"\ninsecure = true").ok();
-            }
+        for host in insecure {
+            writeln!(text, "[[registry]]\nlocation = \"{host}\"\ninsecure = true").ok();
+        }
+        if let Some(embedded) = self.common.embedded.as_ref().filter(|_| job.stand_in) {
+            let location = format!("{embedded}/docker.io");
+            writeln!(text, "[[registry]]\nprefix = \"docker.io\"\nlocation = \"{location}\"\ninsecure = true").ok();
         }
         text
     }
@@ -123,7 +125,7 @@ impl Buildah {
     }
 
     fn is_embedded(&self, job: &Job) -> bool {
-        let host = job.repository.name.split('/').next().unwrap_or_default();
+        let host = job.repository.location.split('/').next().unwrap_or_default();
         self.common.embedded.as_deref() == Some(host)
     }
 

@@ -38,7 +38,7 @@ impl Builder for BuildKit {
             .arg("--opt")
             .arg(format!("filename={}", file.to_string_lossy()))
             .arg("--output")
-            .arg(format!("type=image,name={}:{},push=true{insecure}", job.repository.name, job.tag))
+            .arg(format!("type=image,name={}:{},push=true{insecure}", job.repository.location, job.tag))
             .arg("--metadata-file")
             .arg(&metadata)
             .pass_env(&["BUILDKIT_HOST"])

@@ -33,7 +33,7 @@ impl Docker {
 impl Builder for Docker {
     async fn build(&self, job: &Job, cancel: &CancellationToken) -> Result<Pushed, Failure> {
         refuse_stand_in(job, "docker")?;
-        let target = format!("{}:{}", job.repository.name, job.tag);
+        let target = format!("{}:{}", job.repository.location, job.tag);
         let mut command = self.command(job).args(["build", "--pull", "--tag", &target, "--file"]).arg(&job.dockerfile);
         for (key, value) in &job.build_args {
             command = command.arg("--build-arg").arg(format!("{key}={value}"));

@@ -36,7 +36,7 @@ pub(super) fn build(ended: &Ended, job: &Job) -> Failure {
 pub(super) fn push(ended: &Ended, job: &Job) -> Failure {
     Failure::new(
         Reason::ImagePushFailed,
-        format!("pushing to {}: {}", job.repository.name, cause(&ended.output, ended)),
+        format!("pushing to {}: {}", job.repository.location, cause(&ended.output, ended)),
     )
     .action("it can be tried again; look whether the registry is reachable and takes this image")
     .log_tail(&ended.output)
