@@ -62,10 +62,11 @@ async fn a_run_that_was_killed_is_run_again_under_its_id() {
     let mut first = accept(&listener).await;
 
     service.kill().await;
-    // The task ends with the service, although only the service was killed.
-    assert_eq!(first.read(&mut [0]).await.unwrap_or(0), 0);
     let (mut service, mut clients) = start(folder.path(), 2).await;
     let mut second = accept(&listener).await;
+    // The first task is gone by then, although only the service was killed.
+    let gone = tokio::time::timeout(PATIENCE, first.read(&mut [0])).await.expect("the first task has ended");
+    assert_eq!(gone.unwrap_or(0), 0);
     let open = clients.run_until("r-1", |run| run.tasks.iter().any(|task| task.state() == pb::State::Running)).await;
     assert_eq!((open.state(), open.attempt), (pb::State::Running, 2));
     second.write_all(b"!").await.unwrap();

@@ -156,7 +156,8 @@ async fn a_canceled_run_ends_its_processes() {
     let cancel = pb::CancelRunRequest { name: "runs/r-1".into() };
     runner.clients.runs.cancel_run(cancel.clone()).await.unwrap();
     // The connection of a process ends with the process.
-    assert_eq!(task.read(&mut [0]).await.unwrap_or(0), 0);
+    let gone = tokio::time::timeout(PATIENCE, task.read(&mut [0])).await.expect("the task has ended");
+    assert_eq!(gone.unwrap_or(0), 0);
     let run = runner.clients.run("r-1").await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!((run.state(), run.tasks[0].state()), (pb::State::Canceled, pb::State::Canceled));
