@@ -105,7 +105,7 @@ async fn up(args: UpArgs) -> Result<(), Failure> {
     let full_name = format!("local/{}", repository_name(&name));
     let running = async {
         system.import(&full_name, &repository).await?;
-        system.publish().await?;
+        system.publish(&full_name).await?;
         print_endpoints(&system, &full_name);
         stop.cancelled().await;
         Ok(())
@@ -127,7 +127,7 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let stop = stop_on_ctrl_c()?;
     let tools = tools(&layout, &stop).await?;
     let system = System::start(layout, tools, Options { port: 0 }).await?;
-    system.publish().await?;
+    system.publish(demo::REPOSITORY).await?;
     println!("forge {}   API {}   models {}", system.endpoints().forge, system.endpoints().api, system.endpoints().models);
     let options = DemoOptions { report: args.report, rate: args.rate };
     let told = tokio::select! {

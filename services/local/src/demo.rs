@@ -10,6 +10,6 @@ mod work_tree;
 pub use forge::Repository;
 pub use load::{Load, LoadReport};
 pub use report::Report;
-pub use story::{DemoOptions, run};
+pub use story::{DemoOptions, REPOSITORY, run};
 pub use teller::{ended, follow};
 pub use work_tree::WorkTree;

@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 /// What the parts of the local system authenticate with. Not printed: there is no Debug.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Secrets {
+pub(crate) struct Secrets {
     /// Of the webhooks.
-    pub webhook: String,
+    pub(crate) webhook: String,
     /// Of the bot, at the forge.
-    pub bot_token: String,
+    pub(crate) bot_token: String,
     /// Of the person at this machine, at the forge.
-    pub user_token: String,
+    pub(crate) user_token: String,
 }
 
 impl Secrets {
     /// Reads the file, or makes it.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let unusable = |error: &dyn std::fmt::Display| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display()));
         if path.exists() {
             let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;

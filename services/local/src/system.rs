@@ -62,8 +62,6 @@ impl System {
             ..kfops_forge::Settings::new(layout.of("forge"))
         }
         .account(USER, Role::Admin, secrets.user_token.as_str())
-        .account("reviewer", Role::Write, "")
-        .account("reader", Role::Read, "")
         .account(BOT, Role::Admin, secrets.bot_token.as_str());
         let forge = Forge::start(forge_settings).await?;
         let traces = format!("http://{traces}");
@@ -91,6 +89,7 @@ impl System {
             models: services.models.clone(),
             registry: services.registry.clone(),
             traces,
+            repository: String::new(),
             pid: std::process::id(),
             services: services.addresses.clone(),
         };
@@ -124,10 +123,11 @@ impl System {
     }
 
     /// Writes `endpoints.json`, from which `kfc` learns where the system is.
-    pub async fn publish(&self) -> Result<(), Failure> {
+    pub async fn publish(&self, repository: &str) -> Result<(), Failure> {
         let path = self.layout.of("endpoints.json");
         let temporary = path.with_extension("new");
-        let text = serde_json::to_vec_pretty(&self.endpoints).map_err(Failure::internal)?;
+        let endpoints = Endpoints { repository: repository.to_owned(), ..self.endpoints.clone() };
+        let text = serde_json::to_vec_pretty(&endpoints).map_err(Failure::internal)?;
         let write = async {
             tokio::fs::write(&temporary, text).await?;
             tokio::fs::rename(&temporary, &path).await

@@ -36,7 +36,7 @@ pub struct Report {
 
 /// A command of the API as the report has it.
 #[must_use]
-pub fn command_entry(command: &Json) -> Json {
+pub(super) fn command_entry(command: &Json) -> Json {
     let text = |key: &str| command[key].as_str().unwrap_or_default().to_owned();
     json!({
         "id": text("name").trim_start_matches("commands/"),
@@ -54,7 +54,7 @@ pub fn command_entry(command: &Json) -> Json {
 
 /// Spans of a trace by service.
 #[must_use]
-pub fn spans_by_service(trace: &Json) -> BTreeMap<String, usize> {
+pub(super) fn spans_by_service(trace: &Json) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for group in trace["resourceSpans"].as_array().into_iter().flatten() {
         let attributes = group["resource"]["attributes"].as_array();

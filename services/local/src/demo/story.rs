@@ -29,7 +29,8 @@ pub struct DemoOptions {
 
 /// Fewest requests that must cross the change of the model.
 const MIN_REQUESTS: u64 = 2000;
-const REPOSITORY: &str = "demo/iris";
+/// The repository of the story.
+pub const REPOSITORY: &str = "demo/iris";
 
 /// Tells the story on a running system.
 pub async fn run(system: &System, work: &Path, options: &DemoOptions) -> Result<Report, Failure> {
@@ -132,14 +133,13 @@ impl Story {
     }
 
     async fn broken_model(&mut self, live: &str) -> Result<(), Failure> {
-        self.tree.branch("three-features", "main").await?;
+        self.tree.fetch(&self.remote, "main").await?;
+        self.tree.branch("three-features", "FETCH_HEAD").await?;
         self.tree.edit("kfops.yaml", "features: 4", "features: 3")?;
         self.tree.commit("Three features are enough").await?;
         self.tree.push(&self.remote, "three-features").await?;
         let number = self.forge.open_pull_request("Three features are enough", "three-features", "main", "They are not.").await?;
         println!("\npull request {number}: Three features are enough ({}/pull/{number})", self.pages);
-        // Behind its base by the two merges before it.
-        self.forge.update_branch(number).await?;
         self.say(number, "/build_run", "SUCCEEDED").await?;
         let failed = self.say(number, "/deploy", "FAILED").await?;
         expect(text(&failed, &["failure", "reason"]) == "REASON_PROOF_FAILED", || "the broken model did not fail at the proof".into())?;

@@ -68,7 +68,7 @@ pub fn ended(command: &Json) -> bool {
 
 /// One line about the end of a command.
 #[must_use]
-pub fn outcome(command: &Json) -> String {
+pub(super) fn outcome(command: &Json) -> String {
     let state = command["state"].as_str().unwrap_or_default().trim_start_matches("STATE_").to_lowercase();
     let took = seconds(&serde_json::json!({"startTime": command["createTime"], "endTime": command["endTime"]}));
     let calls = command["githubCalls"].as_i64().unwrap_or_default();

@@ -56,6 +56,11 @@ impl WorkTree {
         self.git(&["commit", "--quiet", "--no-verify", "--message", message]).await
     }
 
+    /// Fetches a branch into FETCH_HEAD.
+    pub async fn fetch(&self, url: &str, branch: &str) -> Result<(), Failure> {
+        self.git(&["fetch", "--quiet", url, &format!("refs/heads/{branch}")]).await
+    }
+
     /// Pushes a branch.
     pub async fn push(&self, url: &str, branch: &str) -> Result<(), Failure> {
         self.git(&["push", "--quiet", "--force", url, &format!("refs/heads/{branch}:refs/heads/{branch}")]).await

@@ -17,6 +17,8 @@ pub struct Endpoints {
     pub registry: String,
     /// The trace store.
     pub traces: String,
+    /// The repository whose pull requests these are, `owner/name`.
+    pub repository: String,
     /// The process.
     pub pid: u32,
     /// gRPC addresses.

@@ -111,11 +111,15 @@ impl Start<'_> {
     }
 
     async fn serving_deployer(&self, parts: &mut Vec<Part>) -> Result<(String, String), Failure> {
+        // Envoy listens itself: find the port here, so that people can be told where models are before one is live.
+        let (listener, models) = bind(self.models).await?;
+        drop(listener);
+        let models = models.to_string();
         let settings = kfops_serving_deployer::Settings {
             telemetry: self.telemetry(),
             state: self.state("serving-deployer"),
             store: self.layout.store_url(),
-            listen_models: self.models.to_owned(),
+            listen_models: models.clone(),
             python: self.tools.python.clone(),
             envoy: self.tools.envoy.clone(),
             model_otlp_endpoint: Some(self.traces.to_owned()),
@@ -124,9 +128,8 @@ impl Start<'_> {
         let tracer = self.tracer("kfops-serving-deployer")?;
         let ports = kfops_serving_deployer::Ports::local(&settings, tracer.clone()).await?;
         let service = kfops_serving_deployer::Service::build(settings, ports).await?;
-        let models = service.models_url();
         let address = serve(parts, "serving-deployer", "127.0.0.1:0", tracer, |listener, life| service.serve(listener, life)).await?;
-        Ok((address, models))
+        Ok((address, format!("http://{models}")))
     }
 
     async fn scm_bot(&self, parts: &mut Vec<Part>, workers: &ServiceEndpoints) -> Result<String, Failure> {
@@ -143,7 +146,7 @@ impl Start<'_> {
         settings.workers.pipeline_runner = workers.pipeline_runner.clone();
         settings.workers.serving_deployer = workers.serving_deployer.clone();
         let tracer = self.tracer("kfops-scm-bot")?;
-        let ports = kfops_scm_bot::Ports::local(&settings, tracer.clone()).await?;
+        let ports = kfops_scm_bot::Ports::local(&settings, tracer.clone())?;
         let service = kfops_scm_bot::Service::build(settings, ports).await?;
         serve(parts, "scm-bot", "127.0.0.1:0", tracer, |listener, life| service.serve(listener, life)).await
     }
