@@ -61,7 +61,9 @@ impl Traffic {
                 Server::Starting => all_ready = false,
                 Server::Absent => {
                     all_ready = false;
-                    self.start(&service, &key).await;
+                    if self.may_restart(&key) {
+                        self.start(&service, &key).await;
+                    }
                 }
                 Server::Exited(cause) => {
                     all_ready = false;

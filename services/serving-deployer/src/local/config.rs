@@ -217,3 +217,54 @@ fn service_routes(service: &ServiceName, targets: &[Target], prefix: &str, timeo
 fn answer(matching: Value, status: u16, text: &str) -> Value {
     json!({"match": matching, "direct_response": {"status": status, "body": {"inline_string": format!("{text}\n")}}})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes_of(targets: &[(&str, u32)]) -> Vec<Value> {
+        let service = ServiceName { namespace: "team".into(), name: "iris".into() };
+        let target = |(revision, weight): &(&str, u32)| Target {
+            revision: (*revision).into(),
+            authority: "127.0.0.1:1".into(),
+            weight: *weight,
+        };
+        let targets = targets.iter().map(target).collect();
+        let config = routes(1, &BTreeMap::from([(service, targets)]), Duration::from_secs(60));
+        let hosts = config["resources"][0]["virtual_hosts"].as_array().unwrap();
+        assert_eq!(hosts[0]["domains"][0], "iris.team.localhost");
+        hosts[1]["routes"].as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn a_pinned_request_is_matched_before_the_weights() {
+        let routes = routes_of(&[("iris-00001", 90), ("iris-00002", 10)]);
+        assert_eq!(routes[1]["match"]["headers"][0]["string_match"]["exact"], "iris-00002");
+        assert_eq!(routes[1]["route"]["cluster"], "team/iris-00002");
+        assert_eq!(routes[2]["direct_response"]["status"], 404, "no such revision");
+        let weights = &routes[3]["route"]["weighted_clusters"]["clusters"];
+        assert_eq!(
+            weights,
+            &json!([{"name": "team/iris-00001", "weight": 90}, {"name": "team/iris-00002", "weight": 10}])
+        );
+        assert_eq!(routes[4]["direct_response"]["status"], 404, "no such service");
+    }
+
+    #[test]
+    fn without_a_share_a_revision_is_reached_by_its_header_only() {
+        let routes = routes_of(&[("iris-00001", 0)]);
+        assert_eq!(routes[0]["route"]["cluster"], "team/iris-00001");
+        assert_eq!(routes[2]["direct_response"]["status"], 503);
+    }
+
+    #[test]
+    fn nothing_listens_beyond_what_was_asked_for() {
+        let (admin, xds) = (Path::new("/s/admin.sock"), Path::new("/s/xds"));
+        let listen = "127.0.0.1:8081".parse().unwrap();
+        let plain = Bootstrap { listen, admin, xds, otlp: None }.json();
+        assert_eq!(plain["admin"]["address"]["pipe"]["path"], "/s/admin.sock");
+        assert_eq!(plain["static_resources"]["listeners"].as_array().unwrap().len(), 1);
+        assert!(!plain.to_string().contains("0.0.0.0"));
+        assert!(!plain.to_string().contains("opentelemetry"));
+    }
+}

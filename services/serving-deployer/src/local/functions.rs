@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
-use kfops_process::{Command, Limits, Sandbox};
+use kfops_process::{Command, Confinement, Limits, Sandbox};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +52,16 @@ impl DeploymentFunctions for Python {
             .arg(arguments.to_string())
             .cwd(source)
             .timeout(TIME_LIMIT);
-        // The source is a copy that goes with this rollout; where it lies the sandbox hides what is not given.
-        let command =
-            self.sandbox.wrap(command, &[work.path(), source], &Limits { cpu: TIME_LIMIT, ..Limits::default() });
+        let command = self.sandbox.confine(
+            command,
+            &Confinement {
+                writable: &[work.path()],
+                readable: &[source],
+                hidden: &[&self.state],
+                limits: Some(Limits { cpu: TIME_LIMIT, ..Limits::default() }),
+                network: false,
+            },
+        );
         let ended = command.run(&CancellationToken::new()).await?;
         let failed = |cause: String| {
             Failure::new(Reason::TemplateInvalid, format!("the deployment function gave no InferenceService: {cause}"))

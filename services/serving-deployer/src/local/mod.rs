@@ -26,7 +26,7 @@ impl Ports {
         let state = settings.state.canonicalize().map_err(Failure::internal)?;
         let sandbox = Sandbox::detect().await;
         Ok(Self {
-            runtime: Arc::new(runtime::Processes::new(settings, &state)?),
+            runtime: Arc::new(runtime::Processes::new(settings, &state, sandbox.clone())?),
             router: Arc::new(Arc::new(envoy::Envoy::new(settings, &state)?)),
             prober: Arc::new(prober::Http::new()?),
             functions: Arc::new(functions::Python::new(settings, &state, sandbox)),

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
-use kfops_process::{Child, Command, LogTail};
+use kfops_process::{Child, Command, Confinement, LogTail, Sandbox};
 use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,9 @@ const LOG_SHOWN: u64 = 64 * 1024;
 /// The processes.
 pub(super) struct Processes {
     python: PathBuf,
+    sandbox: Sandbox,
+    /// Of the service: the router's admin socket lies there too.
+    hidden: PathBuf,
     state: PathBuf,
     otlp_endpoint: Option<String>,
     http: reqwest::Client,
@@ -44,10 +47,12 @@ struct Process {
 }
 
 impl Processes {
-    pub(super) fn new(settings: &Settings, state: &Path) -> Result<Self, Failure> {
+    pub(super) fn new(settings: &Settings, state: &Path, sandbox: Sandbox) -> Result<Self, Failure> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).pool_max_idle_per_host(0);
         Ok(Self {
             python: settings.python.clone(),
+            sandbox,
+            hidden: state.to_owned(),
             state: state.join("revisions"),
             otlp_endpoint: settings.model_otlp_endpoint.clone(),
             http: client.build().map_err(Failure::internal)?,
@@ -71,6 +76,11 @@ impl Processes {
                 format!("`{}` cannot be served on one machine: a model lies at file:///…", predictor.storage_uri),
             )
         })?;
+        let model = Path::new(model);
+        if !model.exists() {
+            let text = format!("there is no model at {}", predictor.storage_uri);
+            return Err(Failure::new(Reason::RevisionNotReady, text));
+        }
         let folder = self.folder(key);
         let unwritable = |error: std::io::Error| Failure::internal(format!("{}: {error}", folder.display()));
         std::fs::create_dir_all(&folder).map_err(unwritable)?;
@@ -88,7 +98,7 @@ impl Processes {
             "address_file": folder.join("address"),
             "otlp_endpoint": self.otlp_endpoint,
         });
-        Ok(Command::new(&self.python)
+        let command = Command::new(&self.python)
             .args(["-I", "-u", "-W", "ignore"])
             .arg(script)
             .arg(arguments.to_string())
@@ -96,7 +106,19 @@ impl Processes {
             .env("OMP_NUM_THREADS", "1")
             .env("OPENBLAS_NUM_THREADS", "1")
             .cwd(&folder)
-            .log(folder.join("server.log")))
+            .log(folder.join("server.log"));
+        // A pickled model is code of the pull request. It needs the network to be asked, and nothing else.
+        let environment = self.python.parent().and_then(Path::parent).filter(|_| self.python.is_absolute());
+        let mut readable = vec![model];
+        readable.extend(environment);
+        let confinement = Confinement {
+            writable: &[&folder],
+            readable: &readable,
+            hidden: &[&self.hidden],
+            network: true,
+            limits: None,
+        };
+        Ok(self.sandbox.confine(command, &confinement))
     }
 }
 

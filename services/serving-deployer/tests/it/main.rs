@@ -1,5 +1,5 @@
 //! The serving-deployer with real KServe servers behind a real Envoy.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod failures;
 mod happy;

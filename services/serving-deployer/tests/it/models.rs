@@ -38,8 +38,22 @@ class Flaky:
 
 class Slow:
     def predict(self, x):
-        time.sleep(0.15)
+        time.sleep(0.8)
         return [0 for _ in x]
+"""
+
+CODE += """
+class Nosy:
+    def predict(self, x):
+        import os, pathlib
+        state = pathlib.Path.cwd().parents[2]
+        seen = sorted(p.name for p in state.iterdir())
+        try:
+            pathlib.Path.home().joinpath("kfops-was-here").write_text("x")
+            seen.append("wrote")
+        except OSError:
+            pass
+        raise RuntimeError(",".join(seen))
 """
 
 class Pickled:
@@ -49,7 +63,7 @@ class Pickled:
     def __reduce__(self):
         return eval, (f"(lambda scope: (exec({CODE!r}, scope), scope[{self.name!r}]())[1])({{}})",)
 
-for name in ("Flaky", "Slow"):
+for name in ("Flaky", "Slow", "Nosy"):
     with open(folder(name.lower()) / "model.pkl", "wb") as file:
         pickle.dump(Pickled(name), file)
 "#;
