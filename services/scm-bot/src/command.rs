@@ -1,6 +1,6 @@
 //! A command: what was asked, by whom, of which commit, how far it got, and what came of it.
 
-use std::{collections::BTreeMap, fmt, time::SystemTime};
+use std::time::SystemTime;
 
 use kfops_core::{Failure, TraceContext, short_hash};
 use serde::{Deserialize, Serialize};
@@ -11,54 +11,10 @@ use crate::{
     step::{Stage, Step, StepState},
     verb::Verb,
 };
-
-/// `owner/name`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Repository {
-    /// Account that it belongs to.
-    pub owner: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl Repository {
-    /// Reads `owner/name`. Anything that could change a URL or a key is refused.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let part = |part: &str| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            (1..=100).contains(&part.len()) && part.chars().all(plain) && !part.starts_with('.')
-        };
-        match text.split_once('/') {
-            Some((owner, name)) if part(owner) && part(name) => {
-                Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
-            }
-            _ => Err(format!(
-                "`{}` is not a repository, write it as owner/name",
-                text.chars().take(80).collect::<String>()
-            )),
-        }
-    }
-}
-
-impl fmt::Display for Repository {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.owner, self.name)
-    }
-}
-
-impl TryFrom<String> for Repository {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Repository> for String {
-    fn from(repository: Repository) -> Self {
-        repository.to_string()
-    }
-}
+pub use crate::{
+    lineage::{Image, Lineage, Model, Source},
+    repository::Repository,
+};
 
 /// How far a command got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,71 +88,6 @@ pub struct Posted {
     pub check: Option<u64>,
     /// The last word was said.
     pub finished: bool,
-}
-
-/// An image by digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Image {
-    /// Name in kfops.yaml.
-    pub name: String,
-    /// Where it lies.
-    pub repository: String,
-    /// `sha256:…`.
-    pub digest: String,
-}
-
-/// A trained model.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Model {
-    /// Where it lies.
-    pub uri: String,
-    /// `sha256:…`.
-    pub digest: String,
-    /// Bytes.
-    pub size: i64,
-}
-
-/// Files of a commit in the object store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// Key in the store.
-    pub key: String,
-    /// `sha256:…`.
-    pub digest: String,
-    /// The commit.
-    pub commit: String,
-}
-
-/// commit -> source archive -> images -> version -> run -> model -> revision.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Lineage {
-    /// The archive.
-    pub source: Option<Source>,
-    /// Images by digest.
-    pub images: Vec<Image>,
-    /// Names of those that were not built again.
-    pub reused: Vec<String>,
-    /// Id of the pipeline version.
-    pub version: Option<String>,
-    /// Digest of the pinned specification.
-    pub spec_digest: String,
-    /// Id of the run.
-    pub run: Option<String>,
-    /// What the run measured.
-    pub metrics: BTreeMap<String, f64>,
-    /// The model.
-    pub model: Option<Model>,
-    /// `namespaces/…/inferenceServices/…`.
-    pub inference_service: String,
-    /// The new revision.
-    pub revision: String,
-    /// The one before.
-    pub previous_revision: String,
-    /// Where predictions are answered.
-    pub endpoint: String,
-    /// The commit that the merge made.
-    pub merge_commit: String,
 }
 
 /// The pull request as GitHub showed it.

@@ -59,6 +59,12 @@ pub const fn plan(verb: Verb) -> &'static [Stage] {
     }
 }
 
+/// The first stage of the plan that is not done.
+#[must_use]
+pub fn current(command: &Command) -> Option<Stage> {
+    plan(command.verb).iter().copied().find(|stage| !command.progress(*stage).done())
+}
+
 /// The next action. Called again after each one, it always comes to `Rest`, and never repeats what is recorded as done.
 #[must_use]
 pub fn decide(command: &Command, observed: Observed) -> Action {
@@ -71,8 +77,7 @@ pub fn decide(command: &Command, observed: Observed) -> Action {
     if command.unreadable.is_some() {
         return Action::Conclude(State::Refused);
     }
-    let current = plan(command.verb).iter().copied().find(|stage| !command.progress(*stage).done());
-    let Some(stage) = current else {
+    let Some(stage) = current(command) else {
         return Action::Conclude(State::Succeeded);
     };
     let progress = command.progress(stage);

@@ -28,6 +28,9 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Most commands of a pull request that are looked at.
 const HISTORY: usize = 1000;
 
+/// What the base branches' files said, and when.
+type Bases = HashMap<(Repository, String), (SystemTime, Option<Project>)>;
+
 /// What all commands share.
 pub(crate) struct Engine {
     pub(crate) settings: Settings,
@@ -42,7 +45,7 @@ pub(crate) struct Engine {
     pub(crate) targets: Line,
     pub(crate) watchers: Mutex<HashMap<String, watch::Sender<Option<Command>>>>,
     pub(crate) cancels: Mutex<HashMap<String, CancellationToken>>,
-    pub(crate) bases: Mutex<HashMap<(Repository, String), (SystemTime, Option<Project>)>>,
+    pub(crate) bases: Mutex<Bases>,
 }
 
 impl Engine {

@@ -125,7 +125,7 @@ pub fn checked(command: &Command, rule: &ResolvedRule, succeeded: &[String]) -> 
 /// The run to deploy succeeded, and was made from the commit to deploy.
 pub fn run(command: &Command, run: Option<(&str, &Run)>) -> Result<(), Failure> {
     let commit = short(command.commit());
-    let again = format!("/build_run first, then /{}", command.verb.as_str());
+    let again = format!("do /build_run first, then /{}", command.verb.as_str());
     let Some((id, run)) = run else {
         return Err(Failure::new(Reason::NoRun, "nothing was run in this pull request yet").action(again));
     };
@@ -160,7 +160,7 @@ pub fn unmoved(command: &Command, pull: &PullRequest) -> Result<(), Failure> {
         format!("the branch has moved on from {} to {}", short(command.commit()), short(&pull.head)),
     )
     .action(format!(
-        "/{} again for the new commit{}",
+        "write /{} again for the new commit{}",
         command.verb.as_str(),
         if command.verb == Verb::Ship { "" } else { ", after /build_run" }
     )))

@@ -124,7 +124,7 @@ impl DeliveryService for Api {
             return Err(wrong("delivery_id", "it has 1 to 200 characters"));
         }
         let bot = &self.engine.settings.github.bot_login;
-        let payload = bytes::Bytes::from(request.payload);
+        let payload = request.payload;
         let comment = delivery::read(&request.event, &payload, bot).map_err(status)?;
         let Some(comment) = comment else {
             tracing::debug!(event = request.event, delivery = request.delivery_id, "of no interest");
@@ -239,7 +239,7 @@ fn log_step<'a>(command: &'a Command, title: &str) -> Option<&'a Step> {
             .iter()
             .find(|step| step.part == part && step.state == StepState::Failed && !step.log_key.is_empty())
     };
-    failed(true).or_else(|| failed(false)).or_else(|| logged.last())
+    failed(true).or_else(|| failed(false)).or_else(|| logged.next_back())
 }
 
 /// Ends with the service's first stage of stopping, so that watchers come again elsewhere.

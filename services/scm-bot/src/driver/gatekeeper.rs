@@ -9,8 +9,7 @@ use super::{Done, Driver};
 use crate::{
     command::{Command, PullRequest},
     gate,
-    ports::{Review, Run},
-    step::{Stage, StepState},
+    ports::Review,
     verb::Verb,
 };
 
@@ -216,87 +215,5 @@ impl Driver {
         };
         self.engine.remember(key, project.clone());
         Ok(Ok(project))
-    }
-
-    /// `/run`: the version built last in this pull request, or the one that was named.
-    async fn choose_version(&mut self, said: &mut Vec<String>) -> Result<Result<(), Failure>, Failure> {
-        let engine = Arc::clone(&self.engine);
-        let history = engine.history(&self.command).await?;
-        let built = |other: &&Command| other.progress(Stage::Tag).done();
-        let named = self.command.options().version_id;
-        let id = match &named {
-            Some(id) => Some(id.clone()),
-            None => history.iter().find(built).and_then(|other| other.lineage.version.clone()),
-        };
-        let missing =
-            |message: String| Failure::new(Reason::NoVersion, message).action("/build first, or /build_run for both");
-        let Some(id) = id else {
-            return Ok(Err(missing("nothing was built in this pull request yet".into())));
-        };
-        let version = match engine.workers.version(&id).await {
-            Ok(version) => version,
-            Err(failure) if failure.reason == Reason::NotFound => {
-                return Ok(Err(missing(format!("there is no pipeline version {id}"))));
-            }
-            Err(failure) => return Err(failure),
-        };
-        if !version.repository.eq_ignore_ascii_case(&self.command.repository.to_string()) || !version.ready {
-            return Ok(Err(missing(format!("pipeline version {id} is not one of this repository that can be run"))));
-        }
-        let maker = history.iter().find(|other| other.lineage.version.as_ref() == Some(&id) && built(other));
-        self.command.links = maker.map(|maker| maker.trace).into_iter().collect();
-        let lineage = &mut self.command.lineage;
-        said.push(format!("version {id} of {}", gate::short(&version.source.commit)));
-        lineage.source = Some(version.source);
-        lineage.images = version.images;
-        lineage.spec_digest = version.spec_digest;
-        lineage.version = Some(id);
-        Ok(Ok(()))
-    }
-
-    /// `/deploy`: the last successful run of this pull request, or the one that was named.
-    async fn choose_run(&mut self, said: &mut Vec<String>) -> Result<Result<(), Failure>, Failure> {
-        let engine = Arc::clone(&self.engine);
-        let history = engine.history(&self.command).await?;
-        let ran = |other: &&Command| other.progress(Stage::Run) == StepState::Succeeded;
-        let named = self.command.options().run_id;
-        let maker = match &named {
-            Some(id) => history.iter().filter(ran).find(|other| other.lineage.run.as_ref() == Some(id)),
-            None => history.iter().find(ran),
-        };
-        let id = named.or_else(|| maker.and_then(|maker| maker.lineage.run.clone()));
-        let mut found: Option<(String, Run)> = None;
-        if let Some(id) = id {
-            let run = match engine.workers.run(&id).await {
-                Ok(run) => run,
-                Err(failure) if failure.reason == Reason::NotFound => {
-                    let failure = Failure::new(Reason::NoRun, format!("there is no run {id}"));
-                    return Ok(Err(failure.on(format!("runs/{id}")).action("/build_run first, or name another run")));
-                }
-                Err(failure) => return Err(failure),
-            };
-            found = Some((id, run));
-        }
-        let verdict = gate::run(&self.command, found.as_ref().map(|(id, run)| (id.as_str(), run)));
-        let (Ok(()), Some((id, run))) = (&verdict, found) else { return Ok(verdict) };
-        let builder = history.iter().find(|other| {
-            other.lineage.version.as_ref() == Some(&run.version) && other.progress(Stage::Compile).done()
-        });
-        let mut links: Vec<_> = maker.map(|maker| maker.trace).into_iter().collect();
-        links.extend(builder.map(|builder| builder.trace).filter(|trace| !links.contains(trace)));
-        self.command.links = links;
-        said.push(format!("run {id} is of this commit"));
-        let lineage = &mut self.command.lineage;
-        if let Some(known) = maker.map(|maker| &maker.lineage) {
-            lineage.source = known.source.clone();
-            lineage.images = known.images.clone();
-            lineage.reused = known.reused.clone();
-            lineage.spec_digest = known.spec_digest.clone();
-        }
-        lineage.version = Some(run.version);
-        lineage.run = Some(id);
-        lineage.metrics = run.metrics;
-        lineage.model = run.model;
-        Ok(Ok(()))
     }
 }

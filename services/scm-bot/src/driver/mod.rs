@@ -1,11 +1,13 @@
 //! Drives one command: observe, decide, act, until nothing is left to do.
 
 mod answer;
+mod choose;
 mod gatekeeper;
 mod landing;
 mod publish;
 mod source;
 mod spans;
+mod waiting;
 mod work;
 
 use std::{
@@ -19,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     command::{Command, State},
-    decide::{Action, Observed, decide, plan},
+    decide::{Action, Observed, decide},
     engine::{Engine, passing},
     line::Ticket,
     ports::Meter,
@@ -149,50 +151,13 @@ impl Driver {
         }
     }
 
-    async fn await_turn(&mut self) -> Result<Flow, Failure> {
-        let stopping = self.engine.lifecycle.stopping();
-        tokio::select! {
-            () = self.turn.turn() => Ok(Flow::On),
-            () = self.cancel.cancelled() => Ok(Flow::On),
-            () = stopping.cancelled() => Ok(Flow::Over),
-        }
-    }
-
-    async fn await_target(&mut self) -> Result<Flow, Failure> {
-        if self.target.is_none() {
-            match self.target_name().await {
-                Ok(name) => self.target = Some(self.engine.targets.join(&name, &self.command.id)),
-                Err(failure) => {
-                    let rest = plan(self.command.verb).iter().copied();
-                    let stage =
-                        rest.clone().find(|stage| !self.command.progress(*stage).done()).unwrap_or(Stage::Rollout);
-                    return self.settle(stage, Err(failure)).await;
-                }
-            }
-        }
-        let Some(ticket) = self.target.as_ref() else { return Ok(Flow::On) };
-        if !ticket.is_first() {
-            tracing::info!(command = self.command.id, holder = ticket.holder(), "waits for the target");
-            // What the gate saw may change while others deploy.
-            self.gate_passed = None;
-            let stopping = self.engine.lifecycle.stopping();
-            tokio::select! {
-                () = ticket.turn() => {}
-                () = self.cancel.cancelled() => return Ok(Flow::On),
-                () = stopping.cancelled() => return Ok(Flow::Over),
-            }
-        }
-        self.command.target = Some(self.target_name().await?);
-        self.engine.save(&mut self.command).await?;
-        Ok(Flow::On)
-    }
-
     /// Records the intent before anything is done.
     async fn begin(&mut self, stage: Stage) -> Result<(), Failure> {
         let now = self.engine.clock.now();
         let resource = stage.collection().map(|collection| format!("{collection}/{}", self.command.resource(stage)));
         let step = self.command.step_mut(stage);
         step.state = StepState::Running;
+        step.message.clear();
         step.start = Some(now);
         step.resource = resource.unwrap_or_default();
         if !matches!(stage, Stage::Gate) {
@@ -265,26 +230,6 @@ impl Driver {
         match self.engine.store.get(log_key).await {
             Ok(log) => failure.log_tail(&String::from_utf8_lossy(&log[log.len().saturating_sub(8192)..])),
             Err(_) => failure,
-        }
-    }
-
-    /// Whether there is time left to wait for someone who is away.
-    fn patient(&mut self, now: SystemTime) -> bool {
-        let (since, _) = *self.trouble.get_or_insert((now, Duration::ZERO));
-        now.duration_since(since).is_ok_and(|waited| waited < self.engine.settings.timeouts.patience.get())
-    }
-
-    /// Waits a little, longer each time.
-    async fn pause(&mut self) -> Flow {
-        let now = self.engine.clock.now();
-        let (since, last) = *self.trouble.get_or_insert((now, Duration::ZERO));
-        let next = (last * 2).clamp(Duration::from_millis(200), Duration::from_secs(15));
-        self.trouble = Some((since, next));
-        let stopping = self.engine.lifecycle.stopping();
-        tokio::select! {
-            () = tokio::time::sleep(next) => Flow::On,
-            () = self.cancel.cancelled(), if !self.command.cancel => Flow::On,
-            () = stopping.cancelled() => Flow::Over,
         }
     }
 

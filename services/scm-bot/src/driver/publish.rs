@@ -17,6 +17,8 @@ use crate::{
 
 /// A command that takes no longer than this makes do with few requests.
 const SHORT: Duration = Duration::from_secs(60);
+/// By how much GitHub's clock may differ from ours.
+const CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);
 
 /// What is remembered between two writes.
 #[derive(Default)]
@@ -36,7 +38,7 @@ impl Driver {
             return Ok(());
         }
         let written = match self.write_comment().await {
-            Ok(()) if self.command.posted.check.is_none() => self.write_check().await,
+            Ok(()) if self.command.posted.check.is_none() && self.command.started.is_some() => self.write_check().await,
             written => written,
         };
         self.count();
@@ -53,7 +55,7 @@ impl Driver {
 
     fn due(&self) -> bool {
         let command = &self.command;
-        if command.verb.only_reads() || command.started.is_none() || command.outcome.is_some() {
+        if command.verb.only_reads() || command.outcome.is_some() {
             return false;
         }
         let Some(last) = self.publisher.last_write else { return true };
@@ -127,11 +129,13 @@ impl Driver {
         let repository = self.command.repository.clone();
         let on = (&repository, self.command.pull_request);
         let mark = marker(&self.command);
+        // GitHub's clock is not ours.
+        let since = self.command.received.checked_sub(CLOCK_SKEW).unwrap_or(self.command.received);
         if self.command.posted.comment.is_none()
             && self.command.posted.comment_intended
             && !self.publisher.comment_known
         {
-            let found = engine.github.find_comment(&self.meter, on, &mark, self.command.received).await?;
+            let found = engine.github.find_comment(&self.meter, on, &mark, since).await?;
             self.command.posted.comment = found;
             self.publisher.comment_known = true;
         }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     client::{Answer, Call, GitHubClient, accepted, encode, json, said},
-    wire,
+    wire::{self, check_body, cut},
 };
 use crate::{
     command::{PullRequest, Repository},
@@ -22,8 +22,6 @@ use crate::{
 const PAGES: usize = 30;
 /// Largest source archive.
 const LARGEST_ARCHIVE: usize = 512 << 20;
-/// GitHub's limit is 65,536 characters; this leaves room.
-const LONGEST_BODY: usize = 60_000;
 
 impl GitHubClient {
     /// All items of a list, page by page.
@@ -50,30 +48,6 @@ impl GitHubClient {
 fn absent(what: &str) -> Failure {
     Failure::new(Reason::NotFound, format!("github: no {what}"))
         .action("look whether it is there and the bot may see it")
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST_BODY).collect()
-}
-
-fn check_body(check: &CheckRun) -> serde_json::Value {
-    let mut body = json!({
-        "name": check.name,
-        "head_sha": check.commit,
-        "external_id": check.external_id,
-        "status": "in_progress",
-        "started_at": humantime::format_rfc3339_seconds(check.started).to_string(),
-        "output": {"title": check.title, "summary": cut(&check.summary)},
-    });
-    if let Some((conclusion, at)) = check.completed {
-        body["status"] = "completed".into();
-        body["conclusion"] = conclusion.into();
-        body["completed_at"] = humantime::format_rfc3339_seconds(at).to_string().into();
-    }
-    if let Some(url) = &check.details_url {
-        body["details_url"] = url.as_str().into();
-    }
-    body
 }
 
 #[async_trait]

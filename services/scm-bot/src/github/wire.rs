@@ -1,7 +1,12 @@
-//! GitHub's JSON, as far as it is read.
+//! GitHub's JSON, as far as it is read and written.
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::json;
+
+use crate::ports::CheckRun;
+
+/// GitHub's limit is 65,536 characters; this leaves room.
+const LONGEST_BODY: usize = 60_000;
 
 #[derive(Deserialize)]
 pub(super) struct Pull {
@@ -113,4 +118,30 @@ pub(super) struct MergeResult {
 pub(super) struct Issue {
     pub(super) number: u64,
     pub(super) pull_request: Option<IgnoredAny>,
+}
+
+/// As long as GitHub takes it.
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(LONGEST_BODY).collect()
+}
+
+/// A check run as GitHub takes it.
+pub(super) fn check_body(check: &CheckRun) -> serde_json::Value {
+    let mut body = json!({
+        "name": check.name,
+        "head_sha": check.commit,
+        "external_id": check.external_id,
+        "status": "in_progress",
+        "started_at": humantime::format_rfc3339_seconds(check.started).to_string(),
+        "output": {"title": check.title, "summary": cut(&check.summary)},
+    });
+    if let Some((conclusion, at)) = check.completed {
+        body["status"] = "completed".into();
+        body["conclusion"] = conclusion.into();
+        body["completed_at"] = humantime::format_rfc3339_seconds(at).to_string().into();
+    }
+    if let Some(url) = &check.details_url {
+        body["details_url"] = url.as_str().into();
+    }
+    body
 }

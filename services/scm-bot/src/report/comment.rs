@@ -88,7 +88,11 @@ fn table(command: &Command, now: SystemTime) -> String {
     }
     let ahead: Vec<&str> = plan(command.verb)
         .iter()
-        .filter(|stage| command.step(**stage).is_none() && **stage != Stage::Recheck && **stage != Stage::Tag)
+        .filter(|stage| {
+            command.step(**stage).is_none_or(|step| step.state == StepState::Pending && step.message.is_empty())
+                && **stage != Stage::Recheck
+                && **stage != Stage::Tag
+        })
         .map(|stage| stage.as_str())
         .collect();
     if !ahead.is_empty() && command.outcome.is_none() {

@@ -90,7 +90,7 @@ pub(super) fn still_true(command: &Command) -> String {
         }
         return out + ".";
     }
-    if command.step(Stage::Rollout).is_none() {
+    if command.progress(Stage::Rollout) == StepState::Pending {
         return if state(command) == State::Refused {
             String::new()
         } else {

@@ -81,7 +81,7 @@ impl GitHub {
     pub(crate) fn new(events: Events) -> Self {
         let permissions = [("author", "write"), ("stranger", "read"), ("boss", "admin")];
         let data = Data {
-            pulls: [(1, pull()), (2, pull())].into(),
+            pulls: [(1, pull()), (2, Pull { head: "4".repeat(40), ..pull() })].into(),
             comments: Vec::new(),
             checks: Vec::new(),
             permissions: permissions.map(|(user, has)| (user.to_owned(), has.to_owned())).into(),
@@ -179,7 +179,9 @@ async fn permission(State(github): State<GitHub>, Path(user): Path<String>) -> R
 
 async fn contents(State(github): State<GitHub>, Path(path): Path<String>) -> Response {
     match github.with(|data| data.base.clone()).filter(|_| path == "kfops.yaml") {
-        Some(text) => Json(json!({"type": "file", "encoding": "base64", "content": STANDARD.encode(text)})).into_response(),
+        Some(text) => {
+            Json(json!({"type": "file", "encoding": "base64", "content": STANDARD.encode(text)})).into_response()
+        }
         None => missing(),
     }
 }

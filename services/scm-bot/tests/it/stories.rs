@@ -34,14 +34,19 @@ async fn build_run_builds_and_runs_with_few_calls() {
     assert!(lineage.run.starts_with("runs/r-") && lineage.pipeline_version.starts_with("pipelineVersions/v-"));
     let run = world.workers.with(|data| data.runs_asked[0].clone());
     let arguments: Vec<_> = {
-        let mut all: Vec<_> = run.arguments.iter().map(|(k, v)| format!("{k}={:?}", v.kind.as_ref().unwrap())).collect();
+        let mut all: Vec<_> =
+            run.arguments.iter().map(|(k, v)| format!("{k}={:?}", v.kind.as_ref().unwrap())).collect();
         all.sort();
         all
     };
     assert_eq!(arguments, ["features=NumberValue(4.0)", "max_depth=NumberValue(5.0)", "name=StringValue(\"x\")"]);
     let said = world.github.said();
     assert_eq!(said.len(), 1);
-    assert!(said[0].contains("**/build\\_run** by @author for `3f2c1e7`") && said[0].contains("Next: `/deploy`"), "{}", said[0]);
+    assert!(
+        said[0].contains("**/build\\_run** by @author for `3f2c1e7`") && said[0].contains("Next: `/deploy`"),
+        "{}",
+        said[0]
+    );
     assert!(said[0].contains("| image client | ✓ |") && said[0].contains("reused"), "{}", said[0]);
     let checks = world.github.with(|data| data.checks.clone());
     assert_eq!(checks.len(), 1);
@@ -117,7 +122,9 @@ async fn run_takes_the_version_built_last() {
     let partial = world.told(1, "author", "/build trainer").await;
     assert_eq!(partial.lineage.unwrap().images.len(), 2);
     assert_eq!(world.workers.with(|data| data.builds_asked.last().unwrap().images.len()), 1);
-    let named = world.told(1, "author", &format!("/run --version-id {}", version.trim_start_matches("pipelineVersions/"))).await;
+    let named = world
+        .told(1, "author", &format!("/run --version-id {}", version.trim_start_matches("pipelineVersions/")))
+        .await;
     assert_eq!(named.state(), State::Succeeded);
     assert_eq!(reason(&world.told(1, "author", "/run --version-id v-none").await), PbReason::NoVersion);
     assert_eq!(reason(&world.told(1, "author", "/build nothing").await), PbReason::InvalidArgument);
@@ -197,11 +204,16 @@ async fn a_failure_in_each_worker_is_told() {
 #[tokio::test]
 async fn a_merge_that_github_refuses_is_told_with_what_is_live() {
     let mut world = World::new().await;
-    world.github.with(|data| data.merge_refusal = Some((409, "Head branch was modified. Review and try the merge again.".into())));
+    world.github.with(|data| {
+        data.merge_refusal = Some((409, "Head branch was modified. Review and try the merge again.".into()))
+    });
     let command = world.told(1, "author", "/ship").await;
     assert_eq!(reason(&command), PbReason::MergeFailed);
     let said = world.github.said().pop().unwrap();
-    assert!(said.contains("The new model **is live** in production (iris-00008), but the pull request is not merged."), "{said}");
+    assert!(
+        said.contains("The new model **is live** in production (iris-00008), but the pull request is not merged."),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -245,12 +257,12 @@ async fn commands_of_a_pull_request_run_in_order_and_targets_are_serial() {
     let first = world.comment(1, "author", "/deploy").await.remove(0);
     world.until(&first, |command| command.steps.iter().any(|step| step.title == "canary 10 %")).await;
     let second = world.comment(2, "author", "/deploy").await.remove(0);
-    world.until(&second, |command| command.steps.iter().any(|step| step.title == "source" && step.end_time.is_some())).await;
+    world
+        .until(&second, |command| command.steps.iter().any(|step| step.title == "source" && step.end_time.is_some()))
+        .await;
     assert_eq!(world.workers.with(|data| data.rollouts_asked.len()), 1);
     // What the first merges puts the second behind: it must not go live.
     world.github.with(|data| data.pulls.get_mut(&2).unwrap().behind = 1);
-    world.github.with(|data| data.pulls.get_mut(&2).unwrap().head = HEAD.into());
-    world.github.with(|data| data.pulls.get_mut(&1).unwrap().behind = 1);
     world.workers.with(|data| data.held.clear());
     assert_eq!(world.ended(&first).await.state(), State::Succeeded);
     let second = world.ended(&second).await;

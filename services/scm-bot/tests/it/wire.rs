@@ -13,11 +13,9 @@ async fn a_delivery_counts_once() {
     let payload = comment_payload(1, 7, "author", "/build");
     let first = world.deliver("g-1", "issue_comment", payload.clone(), None).await.unwrap();
     assert_eq!((first.commands.len(), first.duplicate), (1, false));
-    for (id, payload) in [
-        ("g-1", payload.clone()),
-        ("g-1", comment_payload(1, 8, "author", "/build")),
-        ("g-2", payload),
-    ] {
+    for (id, payload) in
+        [("g-1", payload.clone()), ("g-1", comment_payload(1, 8, "author", "/build")), ("g-2", payload)]
+    {
         let again = world.deliver(id, "issue_comment", payload, None).await.unwrap();
         assert_eq!((again.commands.len(), again.duplicate), (0, true), "{id}");
     }
@@ -47,8 +45,7 @@ fn create(id: &str, verb: Verb, actor: &str) -> tonic::Request<pb::CreateCommand
         arguments: Vec::new(),
         ..Default::default()
     };
-    let mut request =
-        tonic::Request::new(pb::CreateCommandRequest { command: Some(command), command_id: id.into() });
+    let mut request = tonic::Request::new(pb::CreateCommandRequest { command: Some(command), command_id: id.into() });
     if !actor.is_empty() {
         request.metadata_mut().insert("kfops-actor", actor.parse().unwrap());
     }

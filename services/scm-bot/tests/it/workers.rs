@@ -62,7 +62,8 @@ impl Workers {
     pub(crate) fn routes(&self) -> Routes {
         let mut routes = Routes::builder();
         routes.add_service(pb_build::build_service_server::BuildServiceServer::new(self.clone()));
-        routes.add_service(pb_pipeline::pipeline_version_service_server::PipelineVersionServiceServer::new(self.clone()));
+        routes
+            .add_service(pb_pipeline::pipeline_version_service_server::PipelineVersionServiceServer::new(self.clone()));
         routes.add_service(pb_pipeline::run_service_server::RunServiceServer::new(self.clone()));
         routes.add_service(pb_serving::rollout_service_server::RolloutServiceServer::new(self.clone()));
         routes.routes()
@@ -102,7 +103,7 @@ impl Workers {
         end: fn(&mut T, i32, Option<common::Failure>),
     ) -> Answer<Snapshots<T>> {
         self.find(&name, table)?;
-        let (this, mut changed) = (self.clone(), self.changed.subscribe());
+        let (this, changed) = (self.clone(), self.changed.subscribe());
         let stream = futures::stream::unfold((this, name, 0), move |(this, name, sent)| {
             let mut changed = changed.clone();
             async move {
@@ -122,7 +123,13 @@ impl Workers {
                         let canceled = data.canceled.contains(&name);
                         let held = data.held.contains(collection);
                         let mut last = table(&mut data)[&name].clone();
-                        let state = if canceled { 5 } else if failure.is_some() { 4 } else { 3 };
+                        let state = if canceled {
+                            5
+                        } else if failure.is_some() {
+                            4
+                        } else {
+                            3
+                        };
                         (canceled || !held).then(|| {
                             end(&mut last, state, failure);
                             table(&mut data).insert(name.clone(), last.clone());
@@ -252,7 +259,8 @@ impl pb_pipeline::pipeline_version_service_server::PipelineVersionService for Wo
         let trace = trace(&request);
         let request = request.into_inner();
         let name = format!("pipelineVersions/{}", request.pipeline_version_id);
-        let version = pb_pipeline::PipelineVersion { name: name.clone(), state: 1, ..request.pipeline_version.unwrap() };
+        let version =
+            pb_pipeline::PipelineVersion { name: name.clone(), state: 1, ..request.pipeline_version.unwrap() };
         Ok(Response::new(self.create(name, trace, |data| &mut data.versions, version).await))
     }
     async fn get_pipeline_version(
@@ -328,10 +336,16 @@ impl pb_serving::rollout_service_server::RolloutService for Workers {
     async fn get_rollout(&self, request: Request<pb_serving::GetRolloutRequest>) -> Answer<pb_serving::Rollout> {
         self.find(&request.get_ref().name, |data| &mut data.rollouts).map(Response::new)
     }
-    async fn list_rollouts(&self, _: Request<pb_serving::ListRolloutsRequest>) -> Answer<pb_serving::ListRolloutsResponse> {
+    async fn list_rollouts(
+        &self,
+        _: Request<pb_serving::ListRolloutsRequest>,
+    ) -> Answer<pb_serving::ListRolloutsResponse> {
         Err(Status::unimplemented("list"))
     }
-    async fn watch_rollout(&self, request: Request<pb_serving::WatchRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
+    async fn watch_rollout(
+        &self,
+        request: Request<pb_serving::WatchRolloutRequest>,
+    ) -> Answer<Self::WatchRolloutStream> {
         self.snapshots("rollouts", request.into_inner().name, |data| &mut data.rollouts, end_rollout)
     }
     async fn cancel_rollout(&self, request: Request<pb_serving::CancelRolloutRequest>) -> Answer<pb_serving::Rollout> {

@@ -111,9 +111,11 @@ impl World {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let routes = workers.routes();
         tokio::spawn(async move { kfops_rpc::serve(listener, routes, &[], &Lifecycle::new()).await.unwrap() });
-        let mut settings = Settings::default();
-        settings.state = folder.path().join("state");
-        settings.store = format!("file://{}", folder.path().join("store").display());
+        let mut settings = Settings {
+            state: folder.path().join("state"),
+            store: format!("file://{}", folder.path().join("store").display()),
+            ..Settings::default()
+        };
         settings.github.api_url = api_url;
         settings.github.token = Some("t".to_owned().into());
         settings.github.write_interval = HumanDuration::from_secs(0);
@@ -178,7 +180,7 @@ impl World {
         let message = pb::AcceptDeliveryRequest {
             delivery_id: id.into(),
             event: event.into(),
-            payload,
+            payload: payload.into(),
             receive_time: Some(std::time::SystemTime::now().into()),
         };
         let mut request = tonic::Request::new(message);

@@ -1,0 +1,70 @@
+//! What came of a command, link by link.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// An image by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Name in kfops.yaml.
+    pub name: String,
+    /// Where it lies.
+    pub repository: String,
+    /// `sha256:…`.
+    pub digest: String,
+}
+
+/// A trained model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Where it lies.
+    pub uri: String,
+    /// `sha256:…`.
+    pub digest: String,
+    /// Bytes.
+    pub size: i64,
+}
+
+/// Files of a commit in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Key in the store.
+    pub key: String,
+    /// `sha256:…`.
+    pub digest: String,
+    /// The commit.
+    pub commit: String,
+}
+
+/// commit -> source archive -> images -> version -> run -> model -> revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lineage {
+    /// The archive.
+    pub source: Option<Source>,
+    /// Images by digest.
+    pub images: Vec<Image>,
+    /// Names of those that were not built again.
+    pub reused: Vec<String>,
+    /// Id of the pipeline version.
+    pub version: Option<String>,
+    /// Digest of the pinned specification.
+    pub spec_digest: String,
+    /// Id of the run.
+    pub run: Option<String>,
+    /// What the run measured.
+    pub metrics: BTreeMap<String, f64>,
+    /// The model.
+    pub model: Option<Model>,
+    /// `namespaces/…/inferenceServices/…`.
+    pub inference_service: String,
+    /// The new revision.
+    pub revision: String,
+    /// The one before.
+    pub previous_revision: String,
+    /// Where predictions are answered.
+    pub endpoint: String,
+    /// The commit that the merge made.
+    pub merge_commit: String,
+}
