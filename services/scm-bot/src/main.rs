@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use kfops_core::{Failure, Reason};
 use kfops_rpc::{Lifecycle, bind, stop_on_signals};
 use kfops_scm_bot::{Ports, Service, Settings};
 use kfops_settings::{SettingsFlags, load, schema};
@@ -34,7 +35,8 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kfops-scm-bot: {error:#}");
-            ExitCode::FAILURE
+            let wrong = error.downcast_ref::<Failure>().is_some_and(|f| f.reason == Reason::InvalidArgument);
+            if wrong { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -42,10 +44,13 @@ async fn main() -> ExitCode {
 async fn run(settings: Settings) -> anyhow::Result<()> {
     init_logs(&settings.telemetry)?;
     let tracer = Tracer::new("kfops-scm-bot", settings.telemetry.otlp_endpoint.as_deref())?;
+    if settings.github.token.is_none() {
+        tracing::warn!("github.token is not set: nothing can be written to GitHub");
+    }
     let lifecycle = Lifecycle::new();
     stop_on_signals(&lifecycle)?;
-    let (listener, address) = bind(&settings.listen).await?;
     let ports = Ports::local(&settings, tracer)?;
+    let (listener, address) = bind(&settings.listen).await?;
     let service = Service::build(settings, ports).await?;
     tracing::info!(%address, "listening");
     service.serve(listener, lifecycle).await?;

@@ -81,6 +81,7 @@ struct Bot {
     runtime: Runtime,
     channel: Channel,
     lifecycle: Lifecycle,
+    serving: tokio::task::JoinHandle<()>,
 }
 
 pub(crate) struct World {
@@ -134,7 +135,7 @@ impl World {
         let (settings, lifecycle, endpoint) = (self.settings.clone(), Lifecycle::new(), self.tracing_endpoint.clone());
         let life = lifecycle.clone();
         let (ready, address) = tokio::sync::oneshot::channel();
-        runtime.spawn(async move {
+        let serving = runtime.spawn(async move {
             let (listener, address) = kfops_rpc::bind("127.0.0.1:0").await.unwrap();
             let tracer = Tracer::new("kfops-scm-bot", endpoint.as_deref()).unwrap();
             let ports = Ports::local(&settings, tracer).unwrap();
@@ -144,7 +145,7 @@ impl World {
         });
         let address = address.await.unwrap();
         let channel = kfops_rpc::connect(&format!("http://{address}")).unwrap();
-        self.bot = Some(Bot { runtime, channel, lifecycle });
+        self.bot = Some(Bot { runtime, channel, lifecycle, serving });
     }
 
     /// As SIGKILL: nothing is finished, nothing is said.
@@ -155,9 +156,9 @@ impl World {
 
     /// As SIGTERM.
     pub(crate) async fn stop(&mut self) {
-        self.bot.as_ref().unwrap().lifecycle.stop();
-        let lifecycle = self.bot.as_ref().unwrap().lifecycle.clone();
-        assert!(lifecycle.finish(Duration::from_secs(10)).await);
+        let bot = self.bot.as_mut().unwrap();
+        bot.lifecycle.stop();
+        tokio::time::timeout(PATIENCE, &mut bot.serving).await.unwrap().unwrap();
         self.kill().await;
     }
 
