@@ -111,7 +111,7 @@ pub fn minimal_settings(service: &str, port: u16, folder: &Path) -> String {
         + &match service {
             "gateway" => "webhook: {secrets: [secret]}\n".to_owned(),
             "scm-bot" => state + "github: {api_url: 'http://127.0.0.1:9', token: none}\n",
-            "image-builder" => state + &format!("embedded_registry: {{listen: '127.0.0.1:0', folder: {folder}/registry}}\n"),
+            "image-builder" => state + &format!("embedded_registry: {{listen: '127.0.0.1:0', folder: {folder}/registry, for_all: true}}\n"),
             "pipeline-runner" => state + &format!("python: {}\n", tool("KFOPS_PYTHON")),
             _ => state + &format!("python: {}\nenvoy: {}\nlisten_models: 127.0.0.1:0\n", tool("KFOPS_PYTHON"), tool("KFOPS_ENVOY")),
         }

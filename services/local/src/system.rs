@@ -1,6 +1,7 @@
 //! The running system: everything started in the order of its arrows, ended in the opposite one.
 
 mod endpoints;
+mod ports;
 mod services;
 
 use std::{path::Path, time::Duration};
@@ -13,6 +14,7 @@ use secrecy::SecretString;
 use serde_json::{Value as Json, json};
 
 pub use endpoints::{Endpoints, ServiceEndpoints};
+use ports::Ports;
 use services::Running;
 
 use crate::{collector, layout::Layout, provision::Tools, secrets::Secrets};
@@ -25,15 +27,8 @@ pub const BOT: &str = "kfops[bot]";
 /// How to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// First of five ports: forge, API, models, registry, traces. 0: free ones.
+    /// First of five ports: forge, API, models, registry, traces. 0: free ones, the same at the next start where they are free then.
     pub port: u16,
-}
-
-impl Options {
-    fn address(self, offset: u16) -> String {
-        let port = if self.port == 0 { 0 } else { self.port.saturating_add(offset) };
-        format!("127.0.0.1:{port}")
-    }
 }
 
 /// Everything, running.
@@ -49,14 +44,15 @@ pub struct System {
 impl System {
     /// Starts everything. Work that was under way in this state goes on at once; webhooks wait for `import`.
     pub async fn start(layout: Layout, tools: Tools, options: Options) -> Result<Self, Failure> {
+        let ports = Ports::choose(options.port, &layout.of("ports.json")).await?;
         let secrets = Secrets::open(&layout.of("secrets.json"))?;
         let collector_life = Lifecycle::new();
         let (traces, _store) = {
-            let (listener, _) = bind(&options.address(4)).await?;
+            let (listener, _) = bind(&ports.traces).await?;
             collector::start(listener, &layout.of("traces.db"), &collector_life)?
         };
         let forge_settings = kfops_forge::Settings {
-            listen: options.address(0).parse().map_err(Failure::internal)?,
+            listen: ports.forge.parse().map_err(Failure::internal)?,
             hold_deliveries: true,
             local_user: USER.into(),
             ..kfops_forge::Settings::new(layout.of("forge"))
@@ -71,9 +67,9 @@ impl System {
             secrets: &secrets,
             github: &forge.api_url(),
             traces: &traces,
-            api: &options.address(1),
-            models: &options.address(2),
-            registry: &options.address(3),
+            api: &ports.api,
+            models: &ports.models,
+            registry: &ports.registry,
         };
         let services = match Running::start(start).await {
             Ok(services) => services,

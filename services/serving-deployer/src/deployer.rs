@@ -48,6 +48,7 @@ impl Deployer {
     /// Starts what was live, then goes on with the rollouts that were open. New ones wait for that too.
     pub async fn resume(&self) -> Result<(), Failure> {
         for rollout in self.shared.rollouts.open_records().await? {
+            self.move_endpoint(&rollout).await?;
             self.enqueue(&rollout.request.service, rollout.id);
         }
         let (deployer, stopping) = (self.clone(), self.lifecycle.stopping());
@@ -161,6 +162,20 @@ impl Deployer {
             (service, endpoint)
         };
         Ok(Page { items: page.items.into_iter().map(with_endpoint).collect(), next_page_token: page.next_page_token })
+    }
+
+    /// The router may answer at another address than before the restart.
+    async fn move_endpoint(&self, rollout: &Rollout) -> Result<(), Failure> {
+        if rollout.endpoint.is_empty() {
+            return Ok(());
+        }
+        let name = &rollout.request.service;
+        let service = self.shared.services.get(&name.to_string()).await?;
+        if let Some(revision) = service.revisions.iter().find(|r| r.name == rollout.revision) {
+            let url = endpoint(&self.shared.ports.router.base_url(name), name, revision.predictor.protocol);
+            self.shared.rollouts.update(&rollout.id, move |r| r.endpoint = url).await?;
+        }
+        Ok(())
     }
 
     fn endpoint(&self, service: &InferenceService) -> String {

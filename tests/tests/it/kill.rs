@@ -50,7 +50,8 @@ async fn a_command_survives_kills_in_build_run_and_rollout() {
 /// Waits until a step of the pull request's newest command is under way.
 async fn running(local: &LocalUp, pull_request: i64, title: &str) {
     let client = local.client().unwrap();
-    let seen = wait::until(&format!("step {title}"), LIMIT, async || {
+    let what = format!("step {title}");
+    let seen = wait::until(&what, LIMIT, async || {
         let commands = client.commands(REPOSITORY, pull_request).await.ok()?;
         let command = commands.first()?;
         assert!(!ended(command), "ended before {title}: {command:#}\n{}", local.log());
@@ -98,7 +99,7 @@ async fn nothing_twice(local: &LocalUp, pull_requests: &[i64]) {
         assert_eq!(checks.len(), 1, "{checks:#?}");
         assert_eq!(checks[0]["conclusion"], "success");
     }
-    let labelled: Vec<bool> = futures_of_labels(local, pull_requests).await;
+    let labelled = carries_label(local, pull_requests).await;
     assert_eq!(labelled, [false, true], "the label moved to the last one");
     for number in pull_requests {
         let command = end(local, *number).await;
@@ -109,7 +110,7 @@ async fn nothing_twice(local: &LocalUp, pull_requests: &[i64]) {
     assert_eq!(missing.reason, Reason::NotFound);
 }
 
-async fn futures_of_labels(local: &LocalUp, pull_requests: &[i64]) -> Vec<bool> {
+async fn carries_label(local: &LocalUp, pull_requests: &[i64]) -> Vec<bool> {
     let forge = local.forge(REPOSITORY).unwrap();
     let mut labelled = Vec::new();
     for number in pull_requests {

@@ -111,15 +111,11 @@ impl Start<'_> {
     }
 
     async fn serving_deployer(&self, parts: &mut Vec<Part>) -> Result<(String, String), Failure> {
-        // Envoy listens itself: find the port here, so that people can be told where models are before one is live.
-        let (listener, models) = bind(self.models).await?;
-        drop(listener);
-        let models = models.to_string();
         let settings = kfops_serving_deployer::Settings {
             telemetry: self.telemetry(),
             state: self.state("serving-deployer"),
             store: self.layout.store_url(),
-            listen_models: models.clone(),
+            listen_models: self.models.to_owned(),
             python: self.tools.python.clone(),
             envoy: self.tools.envoy.clone(),
             model_otlp_endpoint: Some(self.traces.to_owned()),
@@ -129,7 +125,7 @@ impl Start<'_> {
         let ports = kfops_serving_deployer::Ports::local(&settings, tracer.clone()).await?;
         let service = kfops_serving_deployer::Service::build(settings, ports).await?;
         let address = serve(parts, "serving-deployer", "127.0.0.1:0", tracer, |listener, life| service.serve(listener, life)).await?;
-        Ok((address, format!("http://{models}")))
+        Ok((address, format!("http://{}", self.models)))
     }
 
     async fn scm_bot(&self, parts: &mut Vec<Part>, workers: &ServiceEndpoints) -> Result<String, Failure> {

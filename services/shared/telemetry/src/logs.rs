@@ -1,5 +1,7 @@
 //! Structured logs on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, layer::SubscriberExt as _, reload};
 
 use crate::{LogFormat, TelemetrySettings};
@@ -25,7 +27,10 @@ pub fn init_logs(settings: &TelemetrySettings) -> Result<LogFilter, LogError> {
     let (filter, handle) = reload::Layer::new(filter);
     let output = match settings.log_format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
-        LogFormat::Text => fmt::layer().compact().with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => {
+            let color = std::io::stderr().is_terminal();
+            fmt::layer().compact().with_ansi(color).with_writer(std::io::stderr).boxed()
+        },
     };
     let subscriber = tracing_subscriber::registry().with(filter).with(output);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;
