@@ -64,14 +64,15 @@ impl Driver {
         }
         let now = self.engine.clock.now();
         let age = now.duration_since(command.received).unwrap_or_default();
-        // Long commands change seldom enough to be shown less often.
-        let interval = self.engine.settings.github.write_interval.get().max(age / 20).min(Duration::from_secs(30));
-        if now.duration_since(last).is_ok_and(|passed| passed < interval) {
-            return false;
+        let passed = now.duration_since(last).unwrap_or_default();
+        let interval = self.engine.settings.github.write_interval.get();
+        if age >= SHORT {
+            // Long commands change seldom enough to be shown less often.
+            return passed >= interval.max(age / 20).min(Duration::from_secs(30));
         }
-        // Two requests are kept for the last word; a deploy needs some more for merge and labels.
-        let budget = if command.verb.environment().is_some() { 12 } else { 8 };
-        age >= SHORT || command.github_calls + 3 <= budget
+        // What is still to come is kept free: the last word; for a deploy also merge and labels.
+        let (budget, reserve) = if command.verb.environment().is_some() { (12, 6) } else { (8, 2) };
+        passed >= interval * 3 && command.github_calls + 1 + reserve <= budget
     }
 
     /// What a reader would notice.
