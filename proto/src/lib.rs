@@ -1,7 +1,6 @@
 //! The wire contract of Kfops, generated from `proto/kfops`. Only a service's `api.rs` and its clients see it.
-#![expect(missing_docs, reason = "the comments stand in the protos")]
 
-#[expect(clippy::all, unreachable_pub, reason = "generated code")]
+#[allow(clippy::all, reason = "generated code")]
 mod kfops {
     pub mod r#type {
         pub mod v1 {

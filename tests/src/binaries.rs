@@ -18,7 +18,9 @@ pub const SERVICES: [&str; 5] = ["image-builder", "pipeline-runner", "serving-de
 pub fn path(name: &str) -> Result<PathBuf> {
     let current = std::env::current_exe()?;
     let folder = current.ancestors().find(|folder| folder.join(name).is_file());
-    let path = folder.map(|folder| folder.join(name)).with_context(|| format!("no binary {name}: build it with `cargo build --workspace --bins`"))?;
+    let path = folder
+        .map(|folder| folder.join(name))
+        .with_context(|| format!("no binary {name}: build it with `cargo build --workspace --bins`"))?;
     Ok(path)
 }
 
@@ -72,9 +74,16 @@ impl Process {
 
     /// SIGTERM; the exit code.
     pub async fn terminate(&mut self, limit: Duration) -> Result<Option<i32>> {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw).context("it has ended")?;
+        let id = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw)
+            .context("it has ended")?;
         rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
-        let status = tokio::time::timeout(limit, self.child.wait()).await.with_context(|| format!("{} did not end:\n{}", self.name, self.log()))??;
+        let status = tokio::time::timeout(limit, self.child.wait())
+            .await
+            .with_context(|| format!("{} did not end:\n{}", self.name, self.log()))??;
         Ok(status.code())
     }
 
@@ -111,8 +120,20 @@ pub fn minimal_settings(service: &str, port: u16, folder: &Path) -> String {
         + &match service {
             "gateway" => "webhook: {secrets: [secret]}\n".to_owned(),
             "scm-bot" => state + "github: {api_url: 'http://127.0.0.1:9', token: none}\n",
-            "image-builder" => state + &format!("embedded_registry: {{listen: '127.0.0.1:0', folder: {folder}/registry, for_all: true}}\n"),
+            "image-builder" => {
+                state
+                    + &format!(
+                        "embedded_registry: {{listen: '127.0.0.1:0', folder: {folder}/registry, for_all: true}}\n"
+                    )
+            }
             "pipeline-runner" => state + &format!("python: {}\n", tool("KFOPS_PYTHON")),
-            _ => state + &format!("python: {}\nenvoy: {}\nlisten_models: 127.0.0.1:0\n", tool("KFOPS_PYTHON"), tool("KFOPS_ENVOY")),
+            _ => {
+                state
+                    + &format!(
+                        "python: {}\nenvoy: {}\nlisten_models: 127.0.0.1:0\n",
+                        tool("KFOPS_PYTHON"),
+                        tool("KFOPS_ENVOY")
+                    )
+            }
         }
 }

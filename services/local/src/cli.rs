@@ -1,10 +1,6 @@
 //! `kfc local …` on the command line.
 
-use std::{
-    fs::File,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs::File, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use kfops_core::{Failure, Reason};
@@ -94,7 +90,8 @@ pub async fn run(args: LocalArgs) -> i32 {
 async fn up(args: UpArgs) -> Result<(), Failure> {
     logs(&args.log)?;
     let repository = args.repo.canonicalize().map_err(|error| {
-        Failure::new(Reason::InvalidArgument, format!("--repo {}: {error}", args.repo.display())).action("give the path of a git repository")
+        Failure::new(Reason::InvalidArgument, format!("--repo {}: {error}", args.repo.display()))
+            .action("give the path of a git repository")
     })?;
     let layout = Layout::create(&args.state.unwrap_or_else(|| repository.join(".kfops")))?;
     let _only = only_one(&layout)?;
@@ -121,14 +118,20 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let temporary = tempfile::Builder::new().prefix("kfops-demo-").tempdir().map_err(Failure::internal)?;
     let state = args.keep.clone().unwrap_or_else(|| temporary.path().join("state"));
     if state.join("endpoints.json").exists() {
-        return Err(Failure::new(Reason::InvalidArgument, format!("{} holds a system already", state.display())).action("give an empty folder"));
+        return Err(Failure::new(Reason::InvalidArgument, format!("{} holds a system already", state.display()))
+            .action("give an empty folder"));
     }
     let layout = Layout::create(&state)?;
     let stop = stop_on_ctrl_c()?;
     let tools = tools(&layout, &stop).await?;
     let system = System::start(layout, tools, Options { port: 0 }).await?;
     system.publish(demo::REPOSITORY).await?;
-    println!("forge {}   API {}   models {}", system.endpoints().forge, system.endpoints().api, system.endpoints().models);
+    println!(
+        "forge {}   API {}   models {}",
+        system.endpoints().forge,
+        system.endpoints().api,
+        system.endpoints().models
+    );
     let options = DemoOptions { report: args.report, rate: args.rate };
     let told = tokio::select! {
         told = demo::run(&system, temporary.path(), &options) => told.map(drop),
@@ -157,7 +160,11 @@ async fn tools(layout: &Layout, stop: &CancellationToken) -> Result<Tools, Failu
 }
 
 fn logs(filter: &str) -> Result<(), Failure> {
-    let settings = TelemetrySettings { log_format: LogFormat::Text, log_filter: filter.to_owned(), ..TelemetrySettings::default() };
+    let settings = TelemetrySettings {
+        log_format: LogFormat::Text,
+        log_filter: filter.to_owned(),
+        ..TelemetrySettings::default()
+    };
     kfops_telemetry::init_logs(&settings).map_err(|error| Failure::new(Reason::InvalidArgument, error.to_string()))?;
     Ok(())
 }
@@ -165,7 +172,8 @@ fn logs(filter: &str) -> Result<(), Failure> {
 /// Two systems on one state would do everything twice.
 fn only_one(layout: &Layout) -> Result<File, Failure> {
     let path = layout.of("lock");
-    let file = File::create(&path).map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display())))?;
+    let file = File::create(&path)
+        .map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display())))?;
     file.try_lock().map_err(|_| {
         Failure::new(Reason::AlreadyExists, format!("kfc local is running on {} already", layout.state.display()))
             .action("use that one, or end it with Ctrl-C, or give another --state")
@@ -182,7 +190,8 @@ fn stop_on_ctrl_c() -> Result<CancellationToken, Failure> {
 
 /// A folder's name as the name of a repository.
 fn repository_name(folder: &str) -> String {
-    let name: String = folder.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let name: String =
+        folder.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
     let name = name.trim_matches(['.', '-']).to_owned();
     if name.is_empty() { "model".into() } else { name }
 }

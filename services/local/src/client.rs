@@ -17,7 +17,8 @@ pub struct Client {
 impl Client {
     /// For these base URLs.
     pub fn new(api: &str, traces: &str) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(3)).build().map_err(Failure::internal)?;
+        let http =
+            reqwest::Client::builder().connect_timeout(Duration::from_secs(3)).build().map_err(Failure::internal)?;
         Ok(Self { http, api: api.trim_end_matches('/').into(), traces: traces.trim_end_matches('/').into() })
     }
 

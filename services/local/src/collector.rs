@@ -24,7 +24,11 @@ pub use spans::SpanStore;
 const MAX_EXPORT: usize = 16 << 20;
 
 /// Starts the collector; it ends with the lifecycle.
-pub fn start(listener: TcpListener, database: &Path, lifecycle: &Lifecycle) -> Result<(SocketAddr, SpanStore), Failure> {
+pub fn start(
+    listener: TcpListener,
+    database: &Path,
+    lifecycle: &Lifecycle,
+) -> Result<(SocketAddr, SpanStore), Failure> {
     let address = listener.local_addr().map_err(Failure::internal)?;
     let store = SpanStore::open(database)?;
     let grpc = TraceServiceServer::new(receive::Grpc(store.clone())).max_decoding_message_size(MAX_EXPORT);
@@ -36,7 +40,8 @@ pub fn start(listener: TcpListener, database: &Path, lifecycle: &Lifecycle) -> R
         .route_service("/opentelemetry.proto.collector.trace.v1.TraceService/{method}", grpc);
     let stopping = lifecycle.aborting();
     tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.cancelled().await }).await;
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { stopping.cancelled().await }).await;
         if let Err(error) = served {
             tracing::error!(%error, "trace collector ended");
         }
@@ -47,7 +52,11 @@ pub fn start(listener: TcpListener, database: &Path, lifecycle: &Lifecycle) -> R
 async fn trace(State(store): State<SpanStore>, UrlPath(trace_id): UrlPath<String>) -> Response {
     match store.trace(&trace_id).await {
         Ok(Some(trace)) => Json(trace).into_response(),
-        Ok(None) => (StatusCode::NOT_FOUND, Json(json!({"error": {"message": format!("no trace {trace_id}")}}))).into_response(),
-        Err(failure) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": {"message": failure.message}}))).into_response(),
+        Ok(None) => {
+            (StatusCode::NOT_FOUND, Json(json!({"error": {"message": format!("no trace {trace_id}")}}))).into_response()
+        }
+        Err(failure) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": {"message": failure.message}}))).into_response()
+        }
     }
 }

@@ -49,7 +49,9 @@ async fn lock_file(path: &Path) -> Result<File, Failure> {
 
 async fn make(folder: &Path, cancel: &CancellationToken) -> Result<(), Failure> {
     let base = find_python(cancel).await?;
-    std::fs::remove_dir_all(folder).or_else(|error| if folder.exists() { Err(error) } else { Ok(()) }).map_err(|error| io(folder, &error))?;
+    std::fs::remove_dir_all(folder)
+        .or_else(|error| if folder.exists() { Err(error) } else { Ok(()) })
+        .map_err(|error| io(folder, &error))?;
     let run = async |command: Command, what: &str| {
         let ended = command.timeout(Duration::from_secs(1200)).run(cancel).await?;
         if ended.success() {
@@ -59,13 +61,28 @@ async fn make(folder: &Path, cancel: &CancellationToken) -> Result<(), Failure> 
             .action("check the network and the package index that pip uses, then start again")
             .log_tail(&ended.output))
     };
-    run(Command::new(&base).args(["-m", "venv"]).arg(folder), "making the Python environment").await.map_err(|failure| {
-        if failure.log_tail.contains("ensurepip") { failure.action("install Python's venv module (Debian: apt-get install python3-venv)") } else { failure }
-    })?;
+    run(Command::new(&base).args(["-m", "venv"]).arg(folder), "making the Python environment").await.map_err(
+        |failure| {
+            if failure.log_tail.contains("ensurepip") {
+                failure.action("install Python's venv module (Debian: apt-get install python3-venv)")
+            } else {
+                failure
+            }
+        },
+    )?;
     let requirements = folder.join("requirements.lock");
     std::fs::write(&requirements, LOCK).map_err(|error| io(&requirements, &error))?;
     let pip = Command::new(folder.join("bin/python"))
-        .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet", "--require-hashes", "-r"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--quiet",
+            "--require-hashes",
+            "-r",
+        ])
         .arg(&requirements)
         .pass_env(PIP_ENVIRONMENT);
     run(pip, "installing the Python packages").await
@@ -73,8 +90,22 @@ async fn make(folder: &Path, cancel: &CancellationToken) -> Result<(), Failure> 
 
 /// How the user told pip where packages come from.
 const PIP_ENVIRONMENT: &[&str] = &[
-    "PIP_CERT", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_DEFAULT_TIMEOUT", "PIP_CONFIG_FILE", "PIP_CACHE_DIR", "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "XDG_CACHE_HOME",
+    "PIP_CERT",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "PIP_DEFAULT_TIMEOUT",
+    "PIP_CONFIG_FILE",
+    "PIP_CACHE_DIR",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "XDG_CACHE_HOME",
 ];
 
 /// A Python that the locked packages have wheels for.
@@ -86,7 +117,8 @@ async fn find_python(cancel: &CancellationToken) -> Result<PathBuf, Failure> {
             return Ok(name.into());
         }
     }
-    Err(Failure::new(Reason::BuilderMissing, "no Python 3.11 to 3.13 in PATH").action("install one, with its venv module (Debian 12: apt-get install python3 python3-venv)"))
+    Err(Failure::new(Reason::BuilderMissing, "no Python 3.11 to 3.13 in PATH")
+        .action("install one, with its venv module (Debian 12: apt-get install python3 python3-venv)"))
 }
 
 async fn envoy_binary(python: &Path, cancel: &CancellationToken) -> Result<PathBuf, Failure> {
@@ -96,13 +128,18 @@ async fn envoy_binary(python: &Path, cancel: &CancellationToken) -> Result<PathB
     if ended.success() && path.is_file() {
         return Ok(path);
     }
-    Err(Failure::new(Reason::BuilderMissing, "the Python environment has no Envoy binary").action("remove the venv folder in the cache and start again").log_tail(&ended.output))
+    Err(Failure::new(Reason::BuilderMissing, "the Python environment has no Envoy binary")
+        .action("remove the venv folder in the cache and start again")
+        .log_tail(&ended.output))
 }
 
 fn require_programs(names: &[&str]) -> Result<(), Failure> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let missing: Vec<&str> =
-        names.iter().copied().filter(|name| !std::env::split_paths(&path).any(|dir| dir.join(name).is_file())).collect();
+    let missing: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -20,7 +20,9 @@ pub(crate) struct Secrets {
 impl Secrets {
     /// Reads the file, or makes it.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let unusable = |error: &dyn std::fmt::Display| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display()));
+        let unusable = |error: &dyn std::fmt::Display| {
+            Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display()))
+        };
         if path.exists() {
             let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;
             return serde_json::from_str(&text).map_err(|error| unusable(&error));
@@ -28,7 +30,8 @@ impl Secrets {
         let secrets = Self { webhook: random(), bot_token: random(), user_token: random() };
         let temporary = path.with_extension("new");
         let write = || {
-            let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+            let mut file =
+                fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
             serde_json::to_writer(&mut file, &secrets)?;
             file.sync_all()?;
             fs::rename(&temporary, path)

@@ -128,15 +128,25 @@ impl System {
             tokio::fs::write(&temporary, text).await?;
             tokio::fs::rename(&temporary, &path).await
         };
-        write.await.map_err(|error| Failure::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", path.display())))
+        write.await.map_err(|error| {
+            Failure::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", path.display()))
+        })
     }
 
     /// Revisions of every InferenceService, for the report.
     pub async fn revisions(&self) -> Result<Vec<Json>, Failure> {
         let channel = kfops_rpc::connect(&self.endpoints.services.serving_deployer).map_err(Failure::internal)?;
         let mut client = RolloutServiceClient::new(channel);
-        let request = kfops_rpc::request(ListInferenceServicesRequest { page_size: 100, ..Default::default() }, None, Deadlines::CALL);
-        let services = client.list_inference_services(request).await.map_err(|status| kfops_rpc::failure_of(&status))?.into_inner();
+        let request = kfops_rpc::request(
+            ListInferenceServicesRequest { page_size: 100, ..Default::default() },
+            None,
+            Deadlines::CALL,
+        );
+        let services = client
+            .list_inference_services(request)
+            .await
+            .map_err(|status| kfops_rpc::failure_of(&status))?
+            .into_inner();
         let revision = |service: &str, r: kfops_proto::serving::Revision| {
             let model = r.model.unwrap_or_default();
             json!({"name": r.name, "inference_service": service, "state": r.state, "percent": r.percent,

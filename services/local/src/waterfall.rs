@@ -41,7 +41,12 @@ pub fn draw(otlp: &Json, width: usize) -> String {
         if let Some(error) = &span.error {
             line.push_str(" ✗");
             if !error.is_empty() {
-                line.push_str(&format!("\n{:1$}✗ {2}", "", depth.min(12) * 2, clip(error, width - 2 * depth.min(12) - 2)));
+                line.push_str(&format!(
+                    "\n{:1$}✗ {2}",
+                    "",
+                    depth.min(12) * 2,
+                    clip(error, width - 2 * depth.min(12) - 2)
+                ));
             }
         }
         out.push_str(line.trim_end());
@@ -72,7 +77,10 @@ pub fn problems(otlp: &Json) -> Vec<String> {
         count => found.push(format!("{count} root spans: {}", roots.join(", "))),
     }
     for span in spans.iter().filter(|span| !span.parent.is_empty() && !ids.contains(span.parent.as_str())) {
-        found.push(format!("orphan: {} of {} names the parent {}, which is not there", span.name, span.service, span.parent));
+        found.push(format!(
+            "orphan: {} of {} names the parent {}, which is not there",
+            span.name, span.service, span.parent
+        ));
     }
     found
 }
@@ -133,14 +141,16 @@ fn tree(spans: &[Span]) -> Vec<(usize, &Span)> {
     let ids: HashSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
     let mut children: HashMap<&str, Vec<&Span>> = HashMap::new();
     for span in spans {
-        let parent = if ids.contains(span.parent.as_str()) && span.parent != span.id { span.parent.as_str() } else { "" };
+        let parent =
+            if ids.contains(span.parent.as_str()) && span.parent != span.id { span.parent.as_str() } else { "" };
         children.entry(parent).or_default().push(span);
     }
     for list in children.values_mut() {
         // The last is taken first from the stack.
         list.sort_by(|a, b| (b.start, b.end, &b.name).cmp(&(a.start, a.end, &a.name)));
     }
-    let mut stack: Vec<(usize, &Span)> = children.remove("").unwrap_or_default().into_iter().map(|span| (0, span)).collect();
+    let mut stack: Vec<(usize, &Span)> =
+        children.remove("").unwrap_or_default().into_iter().map(|span| (0, span)).collect();
     let mut rows = Vec::new();
     while let Some((depth, span)) = stack.pop() {
         rows.push((depth, span));
@@ -169,7 +179,8 @@ fn raw(otlp: &Json) -> impl Iterator<Item = (&Json, &Json)> {
 fn spans(otlp: &Json) -> Vec<Span> {
     let span = |(group, span): (&Json, &Json)| {
         let attributes = group["resource"]["attributes"].as_array().into_iter().flatten();
-        let service = attributes.filter(|a| a["key"] == "service.name").find_map(|a| a["value"]["stringValue"].as_str());
+        let service =
+            attributes.filter(|a| a["key"] == "service.name").find_map(|a| a["value"]["stringValue"].as_str());
         let start = time_of(span, "startTimeUnixNano");
         // As a number, or as its name in proto3's JSON.
         let failed = span["status"]["code"] == 2 || span["status"]["code"] == "STATUS_CODE_ERROR";
@@ -229,7 +240,8 @@ mod tests {
     fn a_tree_with_bars() {
         let mut gate = span("b", "a", "gate", 0, 0);
         gate["status"] = json!({"code": 2, "message": "behind\nmain"});
-        let drawn = draw(&trace(&[span("c", "a", "rollout iris", 4, 8), gate, span("a", "", "command /deploy", 0, 8)]), 65);
+        let drawn =
+            draw(&trace(&[span("c", "a", "rollout iris", 4, 8), gate, span("a", "", "command /deploy", 0, 8)]), 65);
         let expected = "\
 command /deploy  ████████████████████      8.0 s  kfops-scm-bot
   gate           ▏                          0 ms  kfops-scm-bot ✗
@@ -247,16 +259,25 @@ command /deploy  ████████████████████   
 
     #[test]
     fn problems_are_named() {
-        let bad = trace(&[span("a", "", "x", 0, 1), span("b", "", "y", 0, 1), span("c", "z", "lost", 0, 1), span("c", "a", "w", 0, 1)]);
+        let bad = trace(&[
+            span("a", "", "x", 0, 1),
+            span("b", "", "y", 0, 1),
+            span("c", "z", "lost", 0, 1),
+            span("c", "a", "w", 0, 1),
+        ]);
         let found = problems(&bad);
         assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found[0].contains("twice") && found[1].contains("2 root") && found[2].contains("orphan: lost"), "{found:?}");
+        assert!(
+            found[0].contains("twice") && found[1].contains("2 root") && found[2].contains("orphan: lost"),
+            "{found:?}"
+        );
         assert_eq!(problems(&json!({})), ["no root span"]);
     }
 
     #[test]
     fn nonsense_is_drawn_without_harm() {
-        let round = trace(&[span("a", "b", "x\u{1b}[31m", 5, 1), span("b", "a", "y", 0, 1), span("c", "c", "self", 0, 0)]);
+        let round =
+            trace(&[span("a", "b", "x\u{1b}[31m", 5, 1), span("b", "a", "y", 0, 1), span("c", "c", "self", 0, 0)]);
         let drawn = draw(&round, 0);
         assert!(!drawn.contains('\u{1b}') && drawn.contains("self"), "{drawn}");
         assert_eq!(draw(&json!([1]), 80), "the trace has no spans\n");

@@ -24,7 +24,8 @@ async fn bad_input_is_answered_and_executes_nothing() {
 
     webhooks(&local).await;
     let forge = local.forge(REPOSITORY).unwrap();
-    let hostile = forge.open_pull_request("<script>alert(1)</script> $(touch pwned)", HOSTILE_BRANCH, "main", "x").await.unwrap();
+    let hostile =
+        forge.open_pull_request("<script>alert(1)</script> $(touch pwned)", HOSTILE_BRANCH, "main", "x").await.unwrap();
 
     // Nothing in here is a command.
     let noise = "<script>alert(2)</script>\n\nplease do not /deploy yet\n\n```\n/deploy\n```\n\n> /deploy\n\n<!--\n/deploy\n-->\n\n`/deploy`\n\n# /deploy";
@@ -51,7 +52,12 @@ async fn bad_input_is_answered_and_executes_nothing() {
     let said = comments.iter().filter_map(|c| c["body"].as_str()).collect::<String>();
     assert!(said.contains("contxt") && said.contains("kfops.yaml:"), "{said}");
 
-    let page = reqwest::get(format!("{}/{REPOSITORY}/pull/{hostile}", local.endpoints.forge)).await.unwrap().text().await.unwrap();
+    let page = reqwest::get(format!("{}/{REPOSITORY}/pull/{hostile}", local.endpoints.forge))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(page.contains("&lt;script&gt;alert"), "the title is shown as text");
     assert!(!page.contains("<script>alert"), "a script reached the page");
 
@@ -70,13 +76,19 @@ async fn bad_input_is_answered_and_executes_nothing() {
 
     assert_eq!(local.stop().await.unwrap(), Some(0), "{}", local.log());
     for root in [folder.path(), &std::env::current_dir().unwrap()] {
-        let find = tokio::process::Command::new("find").arg(root).args(["-name", "pwned*", "-not", "-path", "*/refs/*"]).output().await.unwrap();
+        let find = tokio::process::Command::new("find")
+            .arg(root)
+            .args(["-name", "pwned*", "-not", "-path", "*/refs/*"])
+            .output()
+            .await
+            .unwrap();
         assert_eq!(String::from_utf8_lossy(&find.stdout), "", "something was executed");
     }
 }
 
 async fn webhooks(local: &LocalUp) {
-    let secrets: serde_json::Value = serde_json::from_slice(&std::fs::read(local.state().join("secrets.json")).unwrap()).unwrap();
+    let secrets: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(local.state().join("secrets.json")).unwrap()).unwrap();
     let secret = secrets["webhook"].as_str().unwrap();
     let post = async |body: Vec<u8>, signature: String| {
         let request = reqwest::Client::new()

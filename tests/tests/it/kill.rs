@@ -56,7 +56,9 @@ async fn running(local: &LocalUp, pull_request: i64, title: &str) {
         let command = commands.first()?;
         assert!(!ended(command), "ended before {title}: {command:#}\n{}", local.log());
         let steps = command["steps"].as_array()?.clone();
-        steps.into_iter().find(|s| s["title"].as_str().is_some_and(|t| t.starts_with(title)) && s["state"] == "STEP_STATE_RUNNING")
+        steps
+            .into_iter()
+            .find(|s| s["title"].as_str().is_some_and(|t| t.starts_with(title)) && s["state"] == "STEP_STATE_RUNNING")
     });
     seen.await.unwrap_or_else(|error| panic!("{error}\n{}", local.log()));
 }
@@ -75,14 +77,23 @@ async fn nothing_twice(local: &LocalUp, pull_requests: &[i64]) {
     let services = &local.endpoints.services;
     let count = pull_requests.len();
     let channel = |address: &str| kfops_rpc::connect(address).unwrap();
-    let builds = BuildServiceClient::new(channel(&services.image_builder)).list_builds(ListBuildsRequest::default()).await.unwrap();
+    let builds = BuildServiceClient::new(channel(&services.image_builder))
+        .list_builds(ListBuildsRequest::default())
+        .await
+        .unwrap();
     assert_eq!(builds.get_ref().builds.len(), count);
-    let runs = RunServiceClient::new(channel(&services.pipeline_runner)).list_runs(ListRunsRequest::default()).await.unwrap();
+    let runs =
+        RunServiceClient::new(channel(&services.pipeline_runner)).list_runs(ListRunsRequest::default()).await.unwrap();
     assert_eq!(runs.get_ref().runs.len(), count);
     assert!(runs.get_ref().runs.iter().any(|run| run.attempt > 1), "the killed run was not begun again");
     let mut serving = RolloutServiceClient::new(channel(&services.serving_deployer));
     assert_eq!(serving.list_rollouts(ListRolloutsRequest::default()).await.unwrap().get_ref().rollouts.len(), count);
-    let live = serving.list_inference_services(ListInferenceServicesRequest::default()).await.unwrap().into_inner().inference_services;
+    let live = serving
+        .list_inference_services(ListInferenceServicesRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .inference_services;
     assert_eq!(live.len(), 1);
     assert_eq!(live[0].revisions.len(), count, "{live:#?}");
     let serves: Vec<&str> = live[0].revisions.iter().filter(|r| r.percent == 100).map(|r| r.name.as_str()).collect();

@@ -1,5 +1,7 @@
 //! What needs more than one service.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
 mod bad_input;
 mod fixture;
 mod kill;

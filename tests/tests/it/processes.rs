@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kfops_forge::{Forge, Role};
-use kfops_local::{client::Client, demo::{Repository, ended}};
+use kfops_local::{
+    client::Client,
+    demo::{Repository, ended},
+};
 use kfops_tests::{
     binaries::{self, Process},
     wait,
@@ -31,18 +34,25 @@ async fn five_processes_carry_a_command() {
     for (service, port) in binaries::SERVICES.iter().zip(&ports) {
         let mut settings = binaries::minimal_settings(service, *port, root);
         settings = match *service {
-            "scm-bot" => settings.replace("http://127.0.0.1:9", &forge.api_url()).replace("token: none", "bot_login: 'kfops[bot]'")
-                + &format!(
-                    "workers: {{image_builder: '{}', pipeline_runner: '{}', serving_deployer: '{}'}}\n",
-                    address("image-builder"), address("pipeline-runner"), address("serving-deployer")
-                ),
+            "scm-bot" => {
+                settings
+                    .replace("http://127.0.0.1:9", &forge.api_url())
+                    .replace("token: none", "bot_login: 'kfops[bot]'")
+                    + &format!(
+                        "workers: {{image_builder: '{}', pipeline_runner: '{}', serving_deployer: '{}'}}\n",
+                        address("image-builder"),
+                        address("pipeline-runner"),
+                        address("serving-deployer")
+                    )
+            }
             "gateway" => settings + &format!("scm_bot: '{}'\n", address("scm-bot")),
             _ => settings,
         };
         let path = root.join(format!("{service}.yaml"));
         std::fs::write(&path, settings).unwrap();
         // The token comes through the environment, as a Kubernetes Secret would.
-        let env: &[(&str, &str)] = if *service == "scm-bot" { &[("KFOPS_SCM_BOT_GITHUB__TOKEN", "bot-token")] } else { &[] };
+        let env: &[(&str, &str)] =
+            if *service == "scm-bot" { &[("KFOPS_SCM_BOT_GITHUB__TOKEN", "bot-token")] } else { &[] };
         let name = format!("kfops-{service}");
         processes.push(Process::start(&name, &["--settings", path.to_str().unwrap()], env, root).unwrap());
     }

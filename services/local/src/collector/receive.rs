@@ -14,7 +14,10 @@ pub(super) struct Grpc(pub(super) SpanStore);
 
 #[tonic::async_trait]
 impl TraceService for Grpc {
-    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         self.0.add(request.into_inner()).await.map_err(|failure| kfops_rpc::status_of(&failure))?;
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }

@@ -8,9 +8,7 @@ use std::{
 
 use kfops_core::{Failure, Reason};
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::any_value::Value,
-    resource::v1::Resource,
+    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, resource::v1::Resource,
 };
 use rusqlite::{Connection, params};
 use serde_json::{Value as Json, json};
@@ -33,7 +31,8 @@ impl SpanStore {
             )?;
             Ok::<_, rusqlite::Error>(connection)
         };
-        let connection = open().map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display())))?;
+        let connection =
+            open().map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display())))?;
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
@@ -66,11 +65,14 @@ impl SpanStore {
         let trace_id = trace_id.to_owned();
         let rows: Vec<(String, Json, Json, Json)> = self
             .blocking(move |connection| {
-                let mut select =
-                    connection.prepare_cached("SELECT service, resource, scope, span FROM spans WHERE trace_id = ?1 ORDER BY service")?;
+                let mut select = connection.prepare_cached(
+                    "SELECT service, resource, scope, span FROM spans WHERE trace_id = ?1 ORDER BY service",
+                )?;
                 let json = |text: String| serde_json::from_str(&text).unwrap_or(Json::Null);
                 select
-                    .query_map([trace_id], |row| Ok((row.get(0)?, json(row.get(1)?), json(row.get(2)?), json(row.get(3)?))))?
+                    .query_map([trace_id], |row| {
+                        Ok((row.get(0)?, json(row.get(1)?), json(row.get(2)?), json(row.get(3)?)))
+                    })?
                     .collect()
             })
             .await?;

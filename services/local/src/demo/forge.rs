@@ -17,19 +17,26 @@ pub struct Repository {
 impl Repository {
     /// `owner/name` at the forge with this base URL, as the user of the token.
     pub fn new(forge: &str, full_name: &str, token: &str) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder().user_agent("kfc").timeout(Duration::from_secs(30)).build().map_err(Failure::internal)?;
+        let http = reqwest::Client::builder()
+            .user_agent("kfc")
+            .timeout(Duration::from_secs(30))
+            .build()
+            .map_err(Failure::internal)?;
         Ok(Self { http, base: format!("{}/repos/{full_name}", forge.trim_end_matches('/')), token: token.to_owned() })
     }
 
     /// Opens a pull request; its number.
     pub async fn open_pull_request(&self, title: &str, head: &str, base: &str, body: &str) -> Result<i64, Failure> {
-        let pull = self.call(Method::POST, "/pulls", json!({"title": title, "head": head, "base": base, "body": body})).await?;
+        let pull = self
+            .call(Method::POST, "/pulls", json!({"title": title, "head": head, "base": base, "body": body}))
+            .await?;
         pull["number"].as_i64().ok_or_else(|| Failure::internal("the forge gave no number"))
     }
 
     /// Writes a comment; its id.
     pub async fn comment(&self, pull_request: i64, body: &str) -> Result<i64, Failure> {
-        let comment = self.call(Method::POST, &format!("/issues/{pull_request}/comments"), json!({ "body": body })).await?;
+        let comment =
+            self.call(Method::POST, &format!("/issues/{pull_request}/comments"), json!({ "body": body })).await?;
         comment["id"].as_i64().ok_or_else(|| Failure::internal("the forge gave no comment id"))
     }
 
@@ -45,7 +52,12 @@ impl Repository {
 
     /// Comments of a pull request.
     pub async fn comments(&self, number: i64) -> Result<Vec<Json>, Failure> {
-        Ok(self.call(Method::GET, &format!("/issues/{number}/comments?per_page=100"), Json::Null).await?.as_array().cloned().unwrap_or_default())
+        Ok(self
+            .call(Method::GET, &format!("/issues/{number}/comments?per_page=100"), Json::Null)
+            .await?
+            .as_array()
+            .cloned()
+            .unwrap_or_default())
     }
 
     /// Check runs of a commit.
@@ -67,6 +79,9 @@ impl Repository {
         if status.is_success() {
             return Ok(answer);
         }
-        Err(Failure::new(Reason::GithubUnavailable, format!("{url}: {status}: {}", answer["message"].as_str().unwrap_or_default())))
+        Err(Failure::new(
+            Reason::GithubUnavailable,
+            format!("{url}: {status}: {}", answer["message"].as_str().unwrap_or_default()),
+        ))
     }
 }

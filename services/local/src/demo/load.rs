@@ -47,7 +47,11 @@ pub struct LoadReport {
 impl Load {
     /// Starts sending `body` to `url`, `rate` times a second.
     pub fn start(url: String, body: String, rate: u32) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).pool_max_idle_per_host(64).build().map_err(Failure::internal)?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .pool_max_idle_per_host(64)
+            .build()
+            .map_err(Failure::internal)?;
         let (shared, stop) = (Arc::new(Shared::default()), CancellationToken::new());
         let driver = tokio::spawn(drive(http, url, body, rate, Arc::clone(&shared), stop.clone()));
         Ok(Self { shared, stop, driver })
@@ -76,7 +80,14 @@ impl Load {
 }
 
 /// Open loop: a slow answer does not slow the sending down.
-async fn drive(http: reqwest::Client, url: String, body: String, rate: u32, shared: Arc<Shared>, stop: CancellationToken) {
+async fn drive(
+    http: reqwest::Client,
+    url: String,
+    body: String,
+    rate: u32,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let tasks = TaskTracker::new();
@@ -110,7 +121,11 @@ async fn ask(http: &reqwest::Client, url: &str, body: String) -> Result<(), Stri
     let text = response.text().await.map_err(|error| format!("{error:?}"))?;
     let answered = serde_json::from_str::<serde_json::Value>(&text)
         .is_ok_and(|json| json.get("predictions").or_else(|| json.get("outputs")).is_some_and(|v| !v.is_null()));
-    if status.is_success() && answered { Ok(()) } else { Err(format!("{status}: {}", text.chars().take(200).collect::<String>())) }
+    if status.is_success() && answered {
+        Ok(())
+    } else {
+        Err(format!("{status}: {}", text.chars().take(200).collect::<String>()))
+    }
 }
 
 fn percentile(sorted: &[Duration], percent: usize) -> f64 {

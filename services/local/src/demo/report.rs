@@ -62,7 +62,13 @@ pub(super) fn spans_by_service(trace: &Json) -> BTreeMap<String, usize> {
             .and_then(|a| a.iter().find(|a| a["key"] == "service.name"))
             .and_then(|a| a["value"]["stringValue"].as_str())
             .unwrap_or("unknown");
-        let spans = group["scopeSpans"].as_array().into_iter().flatten().filter_map(|s| s["spans"].as_array()).map(Vec::len).sum::<usize>();
+        let spans = group["scopeSpans"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|s| s["spans"].as_array())
+            .map(Vec::len)
+            .sum::<usize>();
         *counts.entry(service.to_owned()).or_default() += spans;
     }
     counts

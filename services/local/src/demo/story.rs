@@ -76,8 +76,13 @@ impl Story {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let load = load.stop().await;
-        println!("\nload: {} requests sent, {} failed, p50 {} ms, p99 {} ms", load.sent, load.failed, load.p50_ms, load.p99_ms);
-        expect(load.failed == 0, || format!("{} requests were lost, the first: {}", load.failed, load.first_failure.clone().unwrap_or_default()))?;
+        println!(
+            "\nload: {} requests sent, {} failed, p50 {} ms, p99 {} ms",
+            load.sent, load.failed, load.p50_ms, load.p99_ms
+        );
+        expect(load.failed == 0, || {
+            format!("{} requests were lost, the first: {}", load.failed, load.first_failure.clone().unwrap_or_default())
+        })?;
         expect(load.sent >= MIN_REQUESTS, || format!("only {} requests were sent", load.sent))?;
         self.predict(&endpoint, "still the second model").await?;
 
@@ -110,7 +115,10 @@ impl Story {
         self.tree.edit("README.md", "\n", "\n\nOwned by the iris team.\n")?;
         self.tree.commit("The first model").await?;
         self.tree.push(&self.remote, "first-model").await?;
-        let number = self.forge.open_pull_request("The first model", "first-model", "main", "Deploys a decision tree of depth 2.").await?;
+        let number = self
+            .forge
+            .open_pull_request("The first model", "first-model", "main", "Deploys a decision tree of depth 2.")
+            .await?;
         println!("\npull request {number}: The first model ({}/pull/{number})", self.pages);
         self.say(number, "/build_run", "SUCCEEDED").await?;
         let deployed = self.say(number, "/deploy", "SUCCEEDED").await?;
@@ -119,14 +127,20 @@ impl Story {
     }
 
     async fn pull_request_that_changes_the_model(&mut self) -> Result<i64, Failure> {
-        let number = self.forge.open_pull_request("A deeper tree", "deeper-tree", "main", "Depth 3 instead of 2.").await?;
+        let number =
+            self.forge.open_pull_request("A deeper tree", "deeper-tree", "main", "Depth 3 instead of 2.").await?;
         println!("\npull request {number}: A deeper tree ({}/pull/{number})", self.pages);
         self.say(number, "/deploy", "REFUSED").await?;
         let built = self.say(number, "/build_run", "SUCCEEDED").await?;
-        let reused: Vec<&str> = built["lineage"]["reusedImages"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
-        expect(reused == ["client"], || format!("only the image that changed should have been built, but {reused:?} were reused"))?;
+        let reused: Vec<&str> =
+            built["lineage"]["reusedImages"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+        expect(reused == ["client"], || {
+            format!("only the image that changed should have been built, but {reused:?} were reused")
+        })?;
         let behind = self.say(number, "/deploy", "REFUSED").await?;
-        expect(text(&behind, &["failure", "reason"]) == "REASON_BEHIND_BASE", || "the refusal does not say that the branch is behind".into())?;
+        expect(text(&behind, &["failure", "reason"]) == "REASON_BEHIND_BASE", || {
+            "the refusal does not say that the branch is behind".into()
+        })?;
         println!("  (the author updates the branch)");
         self.forge.update_branch(number).await?;
         Ok(number)
@@ -138,11 +152,16 @@ impl Story {
         self.tree.edit("kfops.yaml", "features: 4", "features: 3")?;
         self.tree.commit("Three features are enough").await?;
         self.tree.push(&self.remote, "three-features").await?;
-        let number = self.forge.open_pull_request("Three features are enough", "three-features", "main", "They are not.").await?;
+        let number = self
+            .forge
+            .open_pull_request("Three features are enough", "three-features", "main", "They are not.")
+            .await?;
         println!("\npull request {number}: Three features are enough ({}/pull/{number})", self.pages);
         self.say(number, "/build_run", "SUCCEEDED").await?;
         let failed = self.say(number, "/deploy", "FAILED").await?;
-        expect(text(&failed, &["failure", "reason"]) == "REASON_PROOF_FAILED", || "the broken model did not fail at the proof".into())?;
+        expect(text(&failed, &["failure", "reason"]) == "REASON_PROOF_FAILED", || {
+            "the broken model did not fail at the proof".into()
+        })?;
         println!("  (live stays {live})");
         Ok(())
     }
@@ -154,8 +173,11 @@ impl Story {
         println!("{}", outcome(&command));
         if text(&command, &["state"]) != format!("STATE_{state}") {
             let tail = text(&command, &["failure", "logTail"]);
-            return Err(Failure::new(Reason::Internal, format!("{comment} in pull request {pull_request} should have ended as {state}:{}", outcome(&command)))
-                .log_tail(&tail));
+            return Err(Failure::new(
+                Reason::Internal,
+                format!("{comment} in pull request {pull_request} should have ended as {state}:{}", outcome(&command)),
+            )
+            .log_tail(&tail));
         }
         self.commands.push(command.clone());
         Ok(command)
@@ -163,9 +185,11 @@ impl Story {
 
     async fn predict(&mut self, endpoint: &str, what: &str) -> Result<(), Failure> {
         let away = |error: reqwest::Error| Failure::new(Reason::ProofFailed, format!("{endpoint}: {error}"));
-        let request = reqwest::Client::new().post(endpoint).header("content-type", "application/json").body(self.sample()?);
+        let request =
+            reqwest::Client::new().post(endpoint).header("content-type", "application/json").body(self.sample()?);
         let response = request.timeout(Duration::from_secs(10)).send().await.map_err(away)?;
-        let revision = response.headers().get("kfops-revision").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let revision =
+            response.headers().get("kfops-revision").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let answer: Json = response.json().await.map_err(away)?;
         println!("  {what} ({revision}) predicts {answer}");
         self.predictions.push(json!({"what": what, "revision": revision, "answer": answer}));
@@ -179,7 +203,9 @@ impl Story {
     async fn expect_label(&self, pull_request: i64, label: &str) -> Result<(), Failure> {
         let pull = self.forge.pull_request(pull_request).await?;
         let has = pull["labels"].as_array().is_some_and(|labels| labels.iter().any(|l| l["name"] == label));
-        expect(has && pull["merged"] == true, || format!("pull request {pull_request} should be merged and labelled {label}"))
+        expect(has && pull["merged"] == true, || {
+            format!("pull request {pull_request} should be merged and labelled {label}")
+        })
     }
 
     /// Every command's trace, once its root span has arrived.
@@ -207,13 +233,22 @@ impl Story {
             expect(problems.is_empty(), || format!("trace {id}: {}", problems.join("; ")))?;
         }
         let services = traces.get(ship).map(spans_by_service).unwrap_or_default();
-        let wanted = ["kfops-gateway", "kfops-scm-bot", "kfops-image-builder", "kfops-pipeline-runner", "kfops-serving-deployer", "envoy", "iris"];
+        let wanted = [
+            "kfops-gateway",
+            "kfops-scm-bot",
+            "kfops-image-builder",
+            "kfops-pipeline-runner",
+            "kfops-serving-deployer",
+            "envoy",
+            "iris",
+        ];
         let missing: Vec<&str> = wanted.into_iter().filter(|name| !services.contains_key(*name)).collect();
         expect(missing.is_empty(), || format!("the trace of /ship has no span of {}", missing.join(", ")))
     }
 
     async fn report(&self, system: &System, took: Duration) -> Result<Report, Failure> {
-        let mut report = Report { predictions: self.predictions.clone(), seconds: took.as_secs_f64(), ..Report::default() };
+        let mut report =
+            Report { predictions: self.predictions.clone(), seconds: took.as_secs_f64(), ..Report::default() };
         for command in &self.commands {
             report.commands.push(command_entry(command));
             let lineage = &command["lineage"];
@@ -227,7 +262,9 @@ impl Story {
                 report.versions.push(json!({"id": lineage["pipelineVersion"], "spec_digest": lineage["specDigest"], "commit": command["commit"]}));
             }
             if made("run") {
-                report.runs.push(json!({"id": lineage["run"], "metrics": lineage["metrics"], "model": lineage["model"]}));
+                report
+                    .runs
+                    .push(json!({"id": lineage["run"], "metrics": lineage["metrics"], "model": lineage["model"]}));
             }
         }
         report.revisions = system.revisions().await?;
@@ -241,7 +278,9 @@ fn write_report(path: &Path, report: &mut Report, traces: &BTreeMap<String, Json
     report.trace_file = trace_file.display().to_string();
     let write = |path: &Path, json: &Json| {
         let text = serde_json::to_string_pretty(json).unwrap_or_default();
-        std::fs::write(path, text + "\n").map_err(|error| Failure::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", path.display())))
+        std::fs::write(path, text + "\n").map_err(|error| {
+            Failure::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", path.display()))
+        })
     };
     write(&trace_file, &json!({ "resourceSpans": groups }))?;
     write(path, &serde_json::to_value(&*report).map_err(Failure::internal)?)
@@ -255,10 +294,22 @@ fn print_lineage(lineage: &Json) {
     for image in lineage["images"].as_array().into_iter().flatten() {
         println!("  image {:<11} {}", image["name"].as_str().unwrap_or_default(), short(&image["digest"]));
     }
-    println!("  pipeline version  {} ({})", lineage["pipelineVersion"].as_str().unwrap_or_default(), short(&lineage["specDigest"]));
+    println!(
+        "  pipeline version  {} ({})",
+        lineage["pipelineVersion"].as_str().unwrap_or_default(),
+        short(&lineage["specDigest"])
+    );
     println!("  run               {} {}", lineage["run"].as_str().unwrap_or_default(), lineage["metrics"]);
-    println!("  model             {} {}", short(&lineage["model"]["digest"]), lineage["model"]["uri"].as_str().unwrap_or_default());
-    println!("  revision          {} (before: {})", lineage["revision"].as_str().unwrap_or_default(), lineage["previousRevision"].as_str().unwrap_or_default());
+    println!(
+        "  model             {} {}",
+        short(&lineage["model"]["digest"]),
+        lineage["model"]["uri"].as_str().unwrap_or_default()
+    );
+    println!(
+        "  revision          {} (before: {})",
+        lineage["revision"].as_str().unwrap_or_default(),
+        lineage["previousRevision"].as_str().unwrap_or_default()
+    );
 }
 
 fn text(json: &Json, path: &[&str]) -> String {

@@ -15,13 +15,22 @@ use crate::client::Client;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Waits for the command of a comment and prints its steps as they end; the ended command.
-pub async fn follow(client: &Client, repository: &str, pull_request: i64, comment: i64, quiet: bool) -> Result<Json, Failure> {
+pub async fn follow(
+    client: &Client,
+    repository: &str,
+    pull_request: i64,
+    comment: i64,
+    quiet: bool,
+) -> Result<Json, Failure> {
     let begun = Instant::now();
     let mut printed = HashSet::new();
     let mut name: Option<String> = None;
     loop {
         if begun.elapsed() > PATIENCE {
-            return Err(Failure::new(Reason::DeadlineExceeded, format!("the command of comment {comment} did not end within {PATIENCE:?}")));
+            return Err(Failure::new(
+                Reason::DeadlineExceeded,
+                format!("the command of comment {comment} did not end within {PATIENCE:?}"),
+            ));
         }
         let command = match &name {
             Some(name) => Some(client.command(name).await?),

@@ -68,7 +68,16 @@ impl WorkTree {
 
     async fn git(&self, args: &[&str]) -> Result<(), Failure> {
         let command = Command::new("git")
-            .args(["-c", "user.name=Author", "-c", "user.email=author@example.com", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null"])
+            .args([
+                "-c",
+                "user.name=Author",
+                "-c",
+                "user.email=author@example.com",
+                "-c",
+                "commit.gpgsign=false",
+                "-c",
+                "core.hooksPath=/dev/null",
+            ])
             .args(args)
             .cwd(&self.root)
             .env("GIT_TERMINAL_PROMPT", "0")
@@ -93,9 +102,10 @@ fn write(dir: &Dir<'_>, root: &Path) -> Result<(), Failure> {
                 write(inner, root)?;
                 continue;
             }
-            DirEntry::File(file) => {
-                target.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&target, file.contents()))
-            }
+            DirEntry::File(file) => target
+                .parent()
+                .map_or(Ok(()), std::fs::create_dir_all)
+                .and_then(|()| std::fs::write(&target, file.contents())),
         };
         made.map_err(|error| Failure::internal(format!("{}: {error}", target.display())))?;
     }

@@ -42,10 +42,12 @@ impl Ports {
             held.push(listener);
         }
         drop(held);
-        let [forge, api, models, registry, traces] = <[String; 5]>::try_from(chosen).map_err(|_| Failure::internal("not five ports"))?;
+        let [forge, api, models, registry, traces] =
+            <[String; 5]>::try_from(chosen).map_err(|_| Failure::internal("not five ports"))?;
         let ports = Self { forge, api, models, registry, traces };
         let text = serde_json::to_vec_pretty(&ports).map_err(Failure::internal)?;
-        std::fs::write(file, text).map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", file.display())))?;
+        std::fs::write(file, text)
+            .map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", file.display())))?;
         Ok(ports)
     }
 

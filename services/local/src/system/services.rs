@@ -49,8 +49,12 @@ impl Running {
         let (builder, registry) = start.image_builder(&mut parts, &registry_life).await?;
         let runner = start.pipeline_runner(&mut parts).await?;
         let (deployer, models) = start.serving_deployer(&mut parts).await?;
-        let addresses =
-            ServiceEndpoints { image_builder: builder, pipeline_runner: runner, serving_deployer: deployer, scm_bot: String::new() };
+        let addresses = ServiceEndpoints {
+            image_builder: builder,
+            pipeline_runner: runner,
+            serving_deployer: deployer,
+            scm_bot: String::new(),
+        };
         let scm_bot = start.scm_bot(&mut parts, &addresses).await?;
         let api = start.gateway(&mut parts, &scm_bot).await?;
         parts.reverse();
@@ -69,14 +73,20 @@ impl Running {
             }
             let tracer = part.tracer;
             // A dead collector must not hold up the end.
-            tokio::time::timeout(Duration::from_secs(5), tokio::task::spawn_blocking(move || tracer.flush())).await.ok();
+            tokio::time::timeout(Duration::from_secs(5), tokio::task::spawn_blocking(move || tracer.flush()))
+                .await
+                .ok();
         }
         self.registry_life.finish(Duration::from_secs(2)).await;
     }
 }
 
 impl Start<'_> {
-    async fn image_builder(&self, parts: &mut Vec<Part>, registry_life: &Lifecycle) -> Result<(String, RegistryHandle), Failure> {
+    async fn image_builder(
+        &self,
+        parts: &mut Vec<Part>,
+        registry_life: &Lifecycle,
+    ) -> Result<(String, RegistryHandle), Failure> {
         let mut settings = kfops_image_builder::Settings {
             telemetry: self.telemetry(),
             state: self.state("image-builder"),
@@ -91,7 +101,9 @@ impl Start<'_> {
         let tracer = self.tracer("kfops-image-builder")?;
         let ports = kfops_image_builder::Ports::local(&settings, tracer.clone(), Some(registry.clone()))?;
         let service = kfops_image_builder::Service::build(settings, ports).await?;
-        let address = serve(parts, "image-builder", "127.0.0.1:0", tracer, |listener, life| service.serve(listener, life)).await?;
+        let address =
+            serve(parts, "image-builder", "127.0.0.1:0", tracer, |listener, life| service.serve(listener, life))
+                .await?;
         Ok((address, registry))
     }
 
@@ -124,7 +136,9 @@ impl Start<'_> {
         let tracer = self.tracer("kfops-serving-deployer")?;
         let ports = kfops_serving_deployer::Ports::local(&settings, tracer.clone()).await?;
         let service = kfops_serving_deployer::Service::build(settings, ports).await?;
-        let address = serve(parts, "serving-deployer", "127.0.0.1:0", tracer, |listener, life| service.serve(listener, life)).await?;
+        let address =
+            serve(parts, "serving-deployer", "127.0.0.1:0", tracer, |listener, life| service.serve(listener, life))
+                .await?;
         Ok((address, format!("http://{}", self.models)))
     }
 
@@ -171,7 +185,13 @@ impl Start<'_> {
 }
 
 /// Serves in a task of its own; the base URL.
-async fn serve<F, Fut, E>(parts: &mut Vec<Part>, name: &'static str, address: &str, tracer: Tracer, serve: F) -> Result<String, Failure>
+async fn serve<F, Fut, E>(
+    parts: &mut Vec<Part>,
+    name: &'static str,
+    address: &str,
+    tracer: Tracer,
+    serve: F,
+) -> Result<String, Failure>
 where
     F: FnOnce(TcpListener, Lifecycle) -> Fut,
     Fut: Future<Output = Result<(), E>> + Send + 'static,

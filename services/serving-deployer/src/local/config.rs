@@ -96,6 +96,9 @@ impl Bootstrap<'_> {
             "admin": {"address": {"pipe": {"path": self.admin, "mode": 0o600}}},
             // Histograms are merged when they are flushed.
             "stats_flush_interval": "0.250s",
+            // Each span leaves at once: a killed Envoy must not take the parent of the model's span with it.
+            "layered_runtime": {"layers": [
+                {"name": "static", "static_layer": {"tracing.opentelemetry.min_flush_spans": 1}}]},
             "dynamic_resources": {"cds_config": file("clusters.json")},
             "static_resources": {
                 "clusters": clusters,
@@ -265,6 +268,8 @@ mod tests {
         assert_eq!(plain["admin"]["address"]["pipe"]["path"], "/s/admin.sock");
         assert_eq!(plain["static_resources"]["listeners"].as_array().unwrap().len(), 1);
         assert!(!plain.to_string().contains("0.0.0.0"));
-        assert!(!plain.to_string().contains("opentelemetry"));
+        assert!(!plain.to_string().contains("OpenTelemetryConfig"));
+        let traced = Bootstrap { listen, admin, xds, otlp: Some(("127.0.0.1".into(), 4317)) }.json();
+        assert!(traced.to_string().contains("OpenTelemetryConfig"));
     }
 }

@@ -141,13 +141,15 @@ mod tests {
 
     use super::*;
 
-    fn archive(build: impl FnOnce(&mut tar::Builder<GzEncoder<Vec<u8>>>)) -> Vec<u8> {
+    type Builder = tar::Builder<GzEncoder<Vec<u8>>>;
+
+    fn archive(build: impl FnOnce(&mut Builder)) -> Vec<u8> {
         let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
         build(&mut builder);
         builder.into_inner().unwrap().finish().unwrap()
     }
 
-    fn file(builder: &mut tar::Builder<GzEncoder<Vec<u8>>>, path: &str, text: &str) {
+    fn file(builder: &mut Builder, path: &str, text: &str) {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
@@ -157,7 +159,7 @@ mod tests {
         builder.append(&header, text.as_bytes()).unwrap();
     }
 
-    fn link(builder: &mut tar::Builder<GzEncoder<Vec<u8>>>, path: &str, target: &str) {
+    fn link(builder: &mut Builder, path: &str, target: &str) {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
@@ -187,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_what_leads_out() {
-        let cases: [fn(&mut tar::Builder<GzEncoder<Vec<u8>>>); 5] = [
+        let cases: [fn(&mut Builder); 5] = [
             |b| file(b, "top/../../evil", "x"),
             |b| file(b, "/etc/evil", "x"),
             |b| link(b, "top/l", "/etc/passwd"),

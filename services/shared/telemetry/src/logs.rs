@@ -30,7 +30,7 @@ pub fn init_logs(settings: &TelemetrySettings) -> Result<LogFilter, LogError> {
         LogFormat::Text => {
             let color = std::io::stderr().is_terminal();
             fmt::layer().compact().with_ansi(color).with_writer(std::io::stderr).boxed()
-        },
+        }
     };
     let subscriber = tracing_subscriber::registry().with(filter).with(output);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;

@@ -109,7 +109,7 @@ impl Tracer {
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links,
-            status: span.error.map_or(Status::Unset, |error| Status::error(error)),
+            status: span.error.map_or(Status::Unset, Status::error),
             instrumentation_scope: self.0.scope.clone(),
         }
     }
