@@ -20,6 +20,10 @@ use tokio::net::TcpListener;
 
 pub use spans::SpanStore;
 
+use crate::waterfall;
+
+/// Columns of a waterfall in a browser.
+const PAGE_WIDTH: usize = 140;
 /// Largest export that is taken, bytes.
 const MAX_EXPORT: usize = 16 << 20;
 
@@ -35,6 +39,7 @@ pub fn start(
     let router = Router::new()
         .route("/v1/traces", post(receive::http))
         .route("/v1/traces/{trace_id}", get(trace))
+        .route("/traces/{trace_id}", get(page))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_EXPORT))
         .with_state(store.clone())
         .route_service("/opentelemetry.proto.collector.trace.v1.TraceService/{method}", grpc);
@@ -47,6 +52,15 @@ pub fn start(
         }
     });
     Ok((address, store))
+}
+
+/// The waterfall as plain text: where the live comment's link leads.
+async fn page(State(store): State<SpanStore>, UrlPath(trace_id): UrlPath<String>) -> (StatusCode, String) {
+    match store.trace(&trace_id).await {
+        Ok(Some(trace)) => (StatusCode::OK, waterfall::draw(&trace, PAGE_WIDTH)),
+        Ok(None) => (StatusCode::NOT_FOUND, "nothing of this trace has arrived yet\n".into()),
+        Err(failure) => (StatusCode::INTERNAL_SERVER_ERROR, failure.message),
+    }
 }
 
 async fn trace(State(store): State<SpanStore>, UrlPath(trace_id): UrlPath<String>) -> Response {

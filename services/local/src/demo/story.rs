@@ -92,6 +92,10 @@ impl Story {
         let traces = self.traces().await?;
         report.spans = traces.iter().map(|(id, trace)| (id.clone(), spans_by_service(trace))).collect();
         let ship_trace = text(&shipped, &["traceId"]);
+        let (built, deployed) = (&self.commands[0], &self.commands[1]);
+        expect(links_to(&traces[&text(deployed, &["traceId"])], &text(built, &["traceId"])), || {
+            "the first /deploy's trace has no link to the trace of its /build_run".into()
+        })?;
         self.check_spans(&traces, &ship_trace)?;
         println!("\nthe trace of pull request {second}'s /ship:\n{}", waterfall::draw(&traces[&ship_trace], 110));
         print_lineage(&shipped["lineage"]);
@@ -270,6 +274,14 @@ impl Story {
         report.revisions = system.revisions().await?;
         Ok(report)
     }
+}
+
+/// Whether a span of the trace links to another trace.
+fn links_to(trace: &Json, other: &str) -> bool {
+    let groups = trace["resourceSpans"].as_array().into_iter().flatten();
+    let spans =
+        groups.filter_map(|g| g["scopeSpans"].as_array()).flatten().filter_map(|s| s["spans"].as_array()).flatten();
+    spans.filter_map(|s| s["links"].as_array()).flatten().any(|link| link["traceId"] == other)
 }
 
 fn write_report(path: &Path, report: &mut Report, traces: &BTreeMap<String, Json>) -> Result<(), Failure> {

@@ -149,6 +149,7 @@ impl Start<'_> {
             store: self.layout.store_url(),
             ..Default::default()
         };
+        settings.public_url = Some(self.traces.to_owned());
         settings.github.api_url = self.github.to_owned();
         settings.github.token = Some(self.secrets.bot_token.clone().into());
         settings.github.bot_login = BOT.to_owned();
