@@ -28,7 +28,8 @@ lint: setup ## rustfmt, clippy, cargo deny, buf
 
 bench: setup ## idle memory of the five services, time from start to ready
 	cargo build --release --locked --workspace --bins
-	cargo run --release --locked --package kfops-tests --bin bench-services
+	$(CARGO_TARGET_DIR)/release/kfc local provision --env > $(CACHE)/test.env
+	set -a && source $(CACHE)/test.env && set +a && $(CARGO_TARGET_DIR)/release/bench-services
 
 build: setup ## all binaries, optimised
 	cargo build --release --locked --workspace --bins
