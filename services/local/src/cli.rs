@@ -1,6 +1,10 @@
 //! `kfc local …` on the command line.
 
-use std::{fs::File, path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use kfops_core::{Failure, Reason};
@@ -93,6 +97,7 @@ async fn up(args: UpArgs) -> Result<(), Failure> {
         Failure::new(Reason::InvalidArgument, format!("--repo {}: {error}", args.repo.display()))
             .action("give the path of a git repository")
     })?;
+    let repository = git_root(&repository).await?;
     let layout = Layout::create(&args.state.unwrap_or_else(|| repository.join(".kfops")))?;
     let _only = only_one(&layout)?;
     let stop = stop_on_ctrl_c()?;
@@ -167,6 +172,39 @@ fn logs(filter: &str) -> Result<(), Failure> {
     };
     kfops_telemetry::init_logs(&settings).map_err(|error| Failure::new(Reason::InvalidArgument, error.to_string()))?;
     Ok(())
+}
+
+/// The root of the work tree (or bare repository) that a folder lies in.
+async fn git_root(folder: &Path) -> Result<PathBuf, Failure> {
+    let ask = |what: &str| {
+        let command = kfops_process::Command::new("git").args(["rev-parse", what]).cwd(folder);
+        command.timeout(Duration::from_secs(20))
+    };
+    let cancel = CancellationToken::new();
+    let root = ask("--show-toplevel").run(&cancel).await?;
+    if !root.success() {
+        let cause = root.output.trim().trim_start_matches("fatal: ");
+        return Err(Failure::new(Reason::InvalidArgument, format!("--repo {}: {cause}", folder.display()))
+            .action("give the path of a git repository with a kfops.yaml, or make one: git init, then commit"));
+    }
+    if !ask("HEAD^{commit}").run(&cancel).await?.success() {
+        return Err(Failure::new(
+            Reason::InvalidArgument,
+            format!("--repo {}: it has no commit yet", folder.display()),
+        )
+        .action("commit something first: pull requests are made of commits"));
+    }
+    let root = PathBuf::from(root.output.trim_end_matches('\n'));
+    if !["kfops.yaml", "kfops.yml", "config_files/config.yaml", "config_files/config.yml"]
+        .iter()
+        .any(|f| root.join(f).is_file())
+    {
+        eprintln!(
+            "warning: {} has no kfops.yaml: commands will be refused until there is one (docs/kfops.yaml.md, examples/iris)",
+            root.display()
+        );
+    }
+    Ok(root)
 }
 
 /// Two systems on one state would do everything twice.
