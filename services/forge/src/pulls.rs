@@ -12,7 +12,7 @@ use crate::model::{Issue, Pull, Repository, User};
 use crate::{names, store, sync};
 
 /// Longest title.
-const TITLE_LIMIT: usize = 256;
+pub(crate) const TITLE_LIMIT: usize = 256;
 /// Longest body or comment, in characters.
 pub(crate) const BODY_LIMIT: usize = 65_536;
 

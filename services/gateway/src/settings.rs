@@ -93,6 +93,16 @@ impl Secret {
     }
 }
 
+impl kfops_boot::ServiceSettings for Settings {
+    fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    fn telemetry(&self) -> &TelemetrySettings {
+        &self.telemetry
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -168,6 +168,16 @@ impl LocalSettings {
     }
 }
 
+impl kfops_boot::ServiceSettings for Settings {
+    fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    fn telemetry(&self) -> &TelemetrySettings {
+        &self.telemetry
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let current = std::env::current_dir().unwrap_or_default();

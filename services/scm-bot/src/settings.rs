@@ -97,6 +97,16 @@ pub struct TimeoutSettings {
     pub shutdown: HumanDuration,
 }
 
+impl kfops_boot::ServiceSettings for Settings {
+    fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    fn telemetry(&self) -> &TelemetrySettings {
+        &self.telemetry
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

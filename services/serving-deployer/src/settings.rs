@@ -44,6 +44,16 @@ pub struct Settings {
     pub patience: HumanDuration,
 }
 
+impl kfops_boot::ServiceSettings for Settings {
+    fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    fn telemetry(&self) -> &TelemetrySettings {
+        &self.telemetry
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

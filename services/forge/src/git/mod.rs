@@ -24,6 +24,7 @@ pub(crate) use archive::Stream;
 pub(crate) use diff::Change;
 pub(crate) use history::{Commit, Person};
 pub(crate) use merge::Merge;
+pub(crate) use refs::Tip;
 pub(crate) use tree::{Entry, Kind};
 pub(crate) use wire::Service;
 

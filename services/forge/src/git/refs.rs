@@ -6,6 +6,15 @@ use super::Bare;
 use crate::error::Result;
 use crate::names;
 
+/// A branch and its newest commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Tip {
+    pub(crate) branch: String,
+    pub(crate) subject: String,
+    /// Seconds since 1970.
+    pub(crate) committed: i64,
+}
+
 impl Bare {
     /// The object that a validated ref, tag or object name stands for, peeled to a commit.
     pub(crate) async fn commit_of(&self, name: &str) -> Result<Option<String>> {
@@ -52,6 +61,21 @@ impl Bare {
                 Some((name.strip_prefix("refs/heads/")?.to_owned(), sha.to_owned()))
             })
             .collect())
+    }
+
+    /// Branches that have commits which `base` has not, the newest first.
+    pub(crate) async fn unmerged(&self, base: &str) -> Result<Vec<Tip>> {
+        // A ref name has no space, a subject no line break.
+        let format = "--format=%(committerdate:unix) %(refname) %(contents:subject)";
+        let base = format!("--no-merged={base}");
+        let listed = self.text(&["for-each-ref", "--sort=-committerdate", &base, format, "refs/heads/"]).await?;
+        let tip = |line: &str| {
+            let mut parts = line.splitn(3, ' ');
+            let (date, name, subject) = (parts.next()?, parts.next()?, parts.next()?);
+            let branch = name.strip_prefix("refs/heads/")?.to_owned();
+            Some(Tip { branch, subject: subject.trim().to_owned(), committed: date.parse().unwrap_or(0) })
+        };
+        Ok(listed.split('\n').filter_map(tip).collect())
     }
 
     /// Moves a ref if it still points to `old`; an empty `old` means that it must not exist. False if it moved.

@@ -1,6 +1,7 @@
 //! What a person does on a page: comment, approve, update, merge, close, press a button of a check.
 //! Only from this machine, only from our own pages.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -32,9 +33,9 @@ pub(super) struct Fields {
     press: Option<String>,
 }
 
-/// A value that only our own page of this pull request knows.
-pub(super) fn form_token(hub: &Hub, repository: &Repository, number: i64) -> String {
-    sign(&hub.form_key, format!("{}#{number}", repository.id).as_bytes())
+/// A value that only our own page of this pull request, or of whatever else has a form, knows.
+pub(super) fn form_token(hub: &Hub, repository: &Repository, form: impl Display) -> String {
+    sign(&hub.form_key, format!("{}#{form}", repository.id).as_bytes())
 }
 
 /// Whether the browser says that the form was on a page of ours.
@@ -44,6 +45,31 @@ fn same_origin(headers: &HeaderMap) -> bool {
     let origin = text(ORIGIN.as_str());
     let fits = |origin: String| origin.split_once("://").is_some_and(|(_, rest)| rest == host);
     origin.is_none_or(fits) && text("sec-fetch-site").is_none_or(|site| site == "same-origin")
+}
+
+/// The person who sends a form, if it comes from this machine and from our own page.
+pub(super) async fn admit(
+    hub: &Hub,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    expected: &str,
+    token: &str,
+    login: &str,
+) -> Result<User> {
+    let genuine = bool::from(expected.as_bytes().ct_eq(token.as_bytes()));
+    if !is_local(hub, peer, headers) || !same_origin(headers) || !genuine {
+        let text = "This form works on this machine only, and only from the forge's own page.";
+        return Err(Error::Forbidden(text.to_owned()));
+    }
+    hub.user(login).await?.filter(|user| !user.is_bot()).ok_or(Error::NotFound)
+}
+
+/// Refuses what the role of a user does not allow.
+pub(super) fn needs(role: Role, user: &User, least: Role) -> Result<()> {
+    if role >= least {
+        return Ok(());
+    }
+    Err(Error::Forbidden(format!("{} may not do this: the role is {role}, {least} is needed.", user.login)))
 }
 
 pub(super) async fn act(
@@ -56,12 +82,7 @@ pub(super) async fn act(
     let repository = hub.repository(&owner, &repo).await?;
     let number: i64 = number.parse().map_err(|_| Error::NotFound)?;
     let expected = form_token(&hub, &repository, number);
-    let genuine = bool::from(expected.as_bytes().ct_eq(fields.token.as_bytes()));
-    if !is_local(&hub, peer, &headers) || !same_origin(&headers) || !genuine {
-        let text = "This form works on this machine only, and only from the forge's own page.";
-        return Err(Error::Forbidden(text.to_owned()).into());
-    }
-    let user = hub.user(&fields.user).await?.filter(|user| !user.is_bot()).ok_or(Error::NotFound)?;
+    let user = admit(&hub, peer, &headers, &expected, &fields.token, &fields.user).await?;
     let anchor = carry_out(&hub, &repository, number, &user, &fields).await?;
     Ok(Redirect::to(&format!("/{}/pull/{number}{anchor}", repository.full_name())))
 }
@@ -75,12 +96,7 @@ async fn carry_out(
 ) -> Result<String> {
     let issue = hub.issue(repository, number).await?;
     let role = hub.role(repository, user).await?;
-    let needs = |least: Role| {
-        if role >= least {
-            return Ok(());
-        }
-        Err(Error::Forbidden(format!("{} may not do this: the role is {role}, {least} is needed.", user.login)))
-    };
+    let needs = |least: Role| needs(role, user, least);
     if let (Some(check), Some(press)) = (fields.check, &fields.press) {
         needs(Role::Write)?;
         hub.press(repository, user, check, Some(press)).await?;

@@ -3,6 +3,7 @@
 
 mod act;
 pub(crate) mod markdown;
+mod open;
 mod view;
 
 use std::net::SocketAddr;
@@ -48,8 +49,8 @@ pub(crate) fn router() -> Router<Arc<Hub>> {
         .route("/assets/thread.js", get(js))
         .route("/assets/avatar/{login}", get(avatar))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/{owner}/{repo}", get(repository))
-        .route("/{owner}/{repo}/pulls", get(repository))
+        .route("/{owner}/{repo}", get(open::repository))
+        .route("/{owner}/{repo}/pulls", get(open::repository).post(open::open))
         .route("/{owner}/{repo}/pull/{number}", get(pull).post(act::act))
         .route("/{owner}/{repo}/issues/{number}", get(pull).post(act::act))
         .route("/{owner}/{repo}/pull/{number}/thread", get(thread))
@@ -106,11 +107,6 @@ type Page = Result<Html<String>, Sorry>;
 
 async fn index(State(hub): State<Arc<Hub>>) -> Page {
     Ok(Html(render("index.html", &view::index(&hub).await?)?))
-}
-
-async fn repository(State(hub): State<Arc<Hub>>, Path((owner, repo)): Path<(String, String)>) -> Page {
-    let repository = hub.repository(&owner, &repo).await?;
-    Ok(Html(render("repository.html", &view::repository(&hub, &repository).await?)?))
 }
 
 type One = Path<(String, String, String)>;

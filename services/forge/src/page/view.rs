@@ -1,5 +1,6 @@
 //! What the pages show, read from the database and git.
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::act::form_token;
@@ -67,6 +68,16 @@ pub(super) async fn repository(hub: &Hub, repository: &Repository) -> Result<Val
     }))
 }
 
+/// Everybody who can send a form, with the role in a repository.
+pub(super) fn people(db: &Connection, repository: i64) -> Result<Vec<(User, Role)>> {
+    let users = store::users(db)?.into_iter().filter(|user| !user.is_bot());
+    users.map(|user| store::role_in(db, repository, &user).map(|role| (user, role))).collect()
+}
+
+pub(super) fn choices(people: &[(User, Role)]) -> Value {
+    people.iter().map(|(user, role)| json!({ "login": user.login, "role": role })).collect()
+}
+
 /// One issue or pull request, whole.
 pub(super) async fn thread(hub: &Hub, repository: &Repository, number: i64, local: bool, files: bool) -> Result<Value> {
     let issue = hub.issue(repository, number).await?;
@@ -75,21 +86,17 @@ pub(super) async fn thread(hub: &Hub, repository: &Repository, number: i64, loca
     let (mut comments, reviews, checks, statuses, people) = hub
         .store
         .read(move |db| {
-            let users = store::users(db)?;
-            let people: Result<Vec<(User, Role)>> =
-                users.into_iter().map(|user| store::role_in(db, home, &user).map(|role| (user, role))).collect();
             Ok((
                 store::comments(db, id, None, Page::ALL)?,
                 store::reviews(db, id, Page::ALL)?,
                 store::check_runs(db, home, &sha, true, Page::ALL)?,
                 store::statuses(db, home, &sha, true, Page::ALL)?,
-                people?,
+                people(db, home)?,
             ))
         })
         .await?;
     let hidden = comments.len().saturating_sub(COMMENTS);
     comments.drain(..hidden);
-    let people: Vec<(User, Role)> = people.into_iter().filter(|(user, _)| !user.is_bot()).collect();
     let author = people.iter().find(|(user, _)| user.id == issue.user.id).or(people.first());
     let person = author.map(|(user, _)| user.login.clone());
     let mut rows: Vec<Value> = checks.iter().map(check).collect();
@@ -106,7 +113,7 @@ pub(super) async fn thread(hub: &Hub, repository: &Repository, number: i64, loca
         "token": form_token(hub, repository, number),
         "writable": local && person.is_some(),
         "person": person,
-        "people": people.iter().map(|(user, role)| json!({ "login": user.login, "role": role })).collect::<Vec<_>>(),
+        "people": choices(&people),
         "issue": {
             "number": number,
             "title": issue.title,

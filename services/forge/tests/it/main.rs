@@ -6,6 +6,7 @@ mod checks;
 mod contents;
 mod git_http;
 mod hooks;
+mod open;
 mod pages;
 mod pulls;
 mod restart;
