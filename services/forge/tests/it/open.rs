@@ -148,8 +148,7 @@ async fn a_page_without_pull_requests_says_how_to_push() {
     let world = World::start().await;
     let hint = format!("git push {} my-branch", world.forge.clone_url(OWNER, REPO));
     assert!(!unescape(&page(&world).await).contains(&hint), "there is a branch to open");
-    git(&world.source, &["branch", "-q", "-f", "main", "feature"]);
-    git(&world.source, &["branch", "-q", "-D", "feature"]);
+    git(&world.source, &["merge", "-q", "--ff-only", "feature"]);
     world.forge.import_repository(OWNER, REPO, &world.source).await.unwrap();
     let html = page(&world).await;
     assert!(forms(&html).is_empty() && unescape(&html).contains(&hint), "{html}");
