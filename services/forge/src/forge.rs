@@ -23,6 +23,9 @@ use crate::settings::Settings;
 use crate::store::{self, NewHook, Store};
 use crate::{api, deliver, names, page, smart_http};
 
+/// How long a lock that may be let go at once is waited for.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// A running forge.
 #[derive(Debug)]
 pub struct Forge {
@@ -324,11 +327,18 @@ async fn own(root: &Path) -> Result<std::fs::File> {
     tokio::fs::create_dir_all(root).await?;
     tokio::fs::set_permissions(root, std::fs::Permissions::from_mode(0o700)).await?;
     let lock = std::fs::File::create(root.join("lock"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Error::invalid("another forge uses this folder: end it, or choose another folder"))
+    let begun = std::time::Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
+            // Between fork and exec a child of the forge before holds its lock for a moment.
+            Err(std::fs::TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(Error::invalid("another forge uses this folder: end it, or choose another folder"));
+            }
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
     }
 }
