@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 REPORT ?=
 DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
 
-.PHONY: help demo test lint bench build setup schema clean-cache
+.PHONY: help demo test lint bench install build setup schema
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ bench: setup ## idle memory of the five services, time from start to ready
 	cargo build --release --locked --workspace --bins
 	$(CARGO_TARGET_DIR)/release/kfc local provision --env > $(CACHE)/test.env
 	set -a && source $(CACHE)/test.env && set +a && $(CARGO_TARGET_DIR)/release/bench-services
+
+install: setup ## kfc into ~/.cargo/bin, optimised
+	cargo install --locked --path services/kfc
 
 build: setup ## all binaries, optimised
 	cargo build --release --locked --workspace --bins

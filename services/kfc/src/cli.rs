@@ -11,7 +11,7 @@ use crate::{output::Format, verbs::Verb};
 #[command(name = "kfc", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 nobody there.")]
 pub(crate) struct Cli {
-    /// Base URL of the gateway. Else .kfops/endpoints.json of `kfc local up`, here or above, else http://127.0.0.1:8080.
+    /// Base URL of the gateway. Else .kfops/endpoints.json of `kfc local up`, here or above, else http://127.0.0.1:7401.
     #[arg(long, global = true, env = "KFOPS_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
     /// How results are printed.

@@ -37,7 +37,8 @@ pub(crate) fn find(asked: Option<String>) -> Result<Server, Exit> {
     {
         return local(&path);
     }
-    let api = url("--server", "http://127.0.0.1:8080")?;
+    // The default of `kfc local up`.
+    let api = url("--server", "http://127.0.0.1:7401")?;
     Ok(Server { api, traces: None, repository: None, local: false })
 }
 
@@ -71,7 +72,7 @@ fn url(what: &str, address: &str) -> Result<Url, Exit> {
     let with_slash = format!("{}/", address.trim_end_matches('/'));
     match Url::parse(&with_slash) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => Ok(url),
-        _ => Err(Exit::usage(format!("{what}: `{address}` is not a base URL"), "write it like http://127.0.0.1:8080")),
+        _ => Err(Exit::usage(format!("{what}: `{address}` is not a base URL"), "write it like http://127.0.0.1:7401")),
     }
 }
 

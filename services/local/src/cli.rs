@@ -60,7 +60,7 @@ struct DemoArgs {
     /// Requests a second while the model changes.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=500))]
     rate: u32,
-    /// Keeps the state here, to be looked at with `kfc local up --state`; else it is removed at the end.
+    /// Keeps the repository and its state below this folder, to go on with `kfc local up`; else they are removed at the end.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Log lines to standard error, in tracing's filter syntax.
@@ -102,9 +102,9 @@ async fn up(args: UpArgs) -> Result<(), Failure> {
     let _only = only_one(&layout)?;
     let stop = stop_on_ctrl_c()?;
     let tools = tools(&layout, &stop).await?;
-    let system = System::start(layout, tools, Options { port: args.port }).await?;
     let name = repository.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-    let full_name = format!("local/{}", repository_name(&name));
+    let full_name = System::repository_of(&layout).unwrap_or_else(|| format!("local/{}", repository_name(&name)));
+    let system = System::start(layout, tools, Options { port: args.port }).await?;
     let running = async {
         system.import(&full_name, &repository).await?;
         system.publish(&full_name).await?;
@@ -121,12 +121,13 @@ async fn up(args: UpArgs) -> Result<(), Failure> {
 async fn demo(args: DemoArgs) -> Result<(), Failure> {
     logs(&args.log)?;
     let temporary = tempfile::Builder::new().prefix("kfops-demo-").tempdir().map_err(Failure::internal)?;
-    let state = args.keep.clone().unwrap_or_else(|| temporary.path().join("state"));
-    if state.join("endpoints.json").exists() {
-        return Err(Failure::new(Reason::InvalidArgument, format!("{} holds a system already", state.display()))
-            .action("give an empty folder"));
+    let work = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let tree = work.join("iris");
+    if tree.exists() {
+        return Err(Failure::new(Reason::InvalidArgument, format!("{} exists already", tree.display()))
+            .action("give --keep an empty folder"));
     }
-    let layout = Layout::create(&state)?;
+    let layout = Layout::create(&tree.join(".kfops"))?;
     let stop = stop_on_ctrl_c()?;
     let tools = tools(&layout, &stop).await?;
     let system = System::start(layout, tools, Options { port: 0 }).await?;
@@ -139,13 +140,16 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
     );
     let options = DemoOptions { report: args.report, rate: args.rate };
     let told = tokio::select! {
-        told = demo::run(&system, temporary.path(), &options) => told.map(drop),
+        told = demo::run(&system, &work, &options) => told.map(drop),
         () = stop.cancelled() => Err(Failure::new(Reason::Canceled, "interrupted")),
     };
     system.stop(Duration::from_secs(10)).await;
     if let Some(keep) = &args.keep {
-        println!("kept: kfc local up --repo {} --state {}", temporary.path().join("iris").display(), keep.display());
-        let _kept = temporary.keep();
+        println!("kept: cd {} && kfc local up", keep.join("iris").display());
+    } else {
+        println!(
+            "next: kfc local demo --keep DIR leaves it all to look at; kfc local up runs it for a repository of your own"
+        );
     }
     told
 }
@@ -241,8 +245,9 @@ fn print_endpoints(system: &System, repository: &str) {
     println!("  pull requests  {}/{repository}/pulls", at.forge);
     println!("  push           {branch_hint}");
     println!("  API            {}/v1/commands   ({}/openapi.json)", at.api, at.api);
-    println!("  models         {}", at.models);
+    println!("  models         {}/serving/NAMESPACE/NAME/v1/models/NAME:predict", at.models);
     println!("  registry       {}", at.registry);
+    println!("  traces         {}", at.traces);
     println!("\nWrite a comment such as /build_run under a pull request, or: kfc build_run --pr 1 -w");
     println!("Ctrl-C ends everything; the next start goes on where this one ended.");
 }

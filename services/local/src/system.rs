@@ -24,6 +24,8 @@ pub const USER: &str = "author";
 /// Login of the bot.
 pub const BOT: &str = "kfops[bot]";
 
+const REPOSITORY_FILE: &str = "repository";
+
 /// How to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -115,7 +117,15 @@ impl System {
         let secret = SecretString::from(self.secrets.webhook.clone());
         self.forge.add_hook(owner, name, "kfops", &url, &secret, &["issue_comment"]).await?;
         self.forge.deliver();
-        Ok(())
+        let path = self.layout.of(REPOSITORY_FILE);
+        let written = tokio::fs::write(&path, full_name).await;
+        written.map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display())))
+    }
+
+    /// The repository that this state was made for, `owner/name`, if it was used before.
+    #[must_use]
+    pub fn repository_of(layout: &Layout) -> Option<String> {
+        std::fs::read_to_string(layout.of(REPOSITORY_FILE)).ok().filter(|name| name.contains('/'))
     }
 
     /// Writes `endpoints.json`, from which `kfc` learns where the system is.

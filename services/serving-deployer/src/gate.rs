@@ -96,11 +96,15 @@ pub fn judge(rules: &Rules, window: &Window) -> Verdict {
     let enough = requests >= rules.min_requests.max(1);
     #[expect(clippy::cast_precision_loss, reason = "a share; counts are far below 2^52")]
     let rate = errors as f64 / requests.max(1) as f64;
-    if enough && rate > rules.max_error_rate {
+    // Requests that the live revision cannot answer either are no fault of the new one.
+    #[expect(clippy::cast_precision_loss, reason = "a share; counts are far below 2^52")]
+    let live_rate = window.live.errors as f64 / window.live.requests.max(1) as f64;
+    if enough && rate > rules.max_error_rate + live_rate {
         return Verdict::Fail(format!(
-            "{errors} of {requests} requests failed ({:.1} %, allowed {:.1} %)",
+            "{errors} of {requests} requests failed ({:.1} %, allowed {:.1} % over the live revision's {:.1} %)",
             rate * 100.0,
-            rules.max_error_rate * 100.0
+            rules.max_error_rate * 100.0,
+            live_rate * 100.0
         ));
     }
     if window.elapsed < rules.hold {
@@ -174,6 +178,14 @@ mod tests {
         let good = |elapsed| judge(&rules(), &window(elapsed, counters(200, 2, 40), counters(500, 0, 41)));
         assert_eq!(good(9), Verdict::Hold);
         assert_eq!(good(10), Verdict::Pass);
+    }
+
+    #[test]
+    fn requests_that_the_live_revision_fails_too_are_not_held_against_the_new_one() {
+        let both = window(10, counters(200, 40, 40), counters(1000, 210, 40));
+        assert_eq!(judge(&rules(), &both), Verdict::Pass);
+        let worse = window(10, counters(200, 60, 40), counters(1000, 210, 40));
+        assert!(matches!(judge(&rules(), &worse), Verdict::Fail(_)));
     }
 
     #[test]

@@ -20,6 +20,13 @@ impl Ports {
     /// Five in a row from `first`; for 0 the ones in `file`, or free ones where those are taken.
     pub(super) async fn choose(first: u16, file: &Path) -> Result<Self, Failure> {
         let before: Option<Self> = std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if first > u16::MAX - 4 {
+            return Err(Failure::new(
+                Reason::InvalidArgument,
+                format!("--port {first}: five ports in a row do not fit after it"),
+            )
+            .action("choose one up to 65531"));
+        }
         let mut chosen = Vec::new();
         // All are held until all are chosen, so that none is given out twice.
         let mut held = Vec::new();
@@ -28,7 +35,7 @@ impl Ports {
             let wanted = match (first, kept) {
                 (0, Some(kept)) => kept,
                 (0, None) => "127.0.0.1:0".to_owned(),
-                _ => format!("127.0.0.1:{}", first.saturating_add(offset)),
+                _ => format!("127.0.0.1:{}", first + offset),
             };
             let listener = match TcpListener::bind(&wanted).await {
                 Ok(listener) => listener,

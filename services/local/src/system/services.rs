@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use kfops_core::{Failure, Reason};
 use kfops_image_builder::registry::{Handle as RegistryHandle, Registry};
 use kfops_rpc::Lifecycle;
+use kfops_settings::HumanDuration;
 use kfops_telemetry::{TelemetrySettings, Tracer};
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -153,6 +154,8 @@ impl Start<'_> {
         settings.github.api_url = self.github.to_owned();
         settings.github.token = Some(self.secrets.bot_token.clone().into());
         settings.github.bot_login = BOT.to_owned();
+        // The forge on this machine has no secondary rate limit, and a person waits.
+        settings.github.write_interval = HumanDuration::from_secs(1);
         settings.workers.image_builder = workers.image_builder.clone();
         settings.workers.pipeline_runner = workers.pipeline_runner.clone();
         settings.workers.serving_deployer = workers.serving_deployer.clone();

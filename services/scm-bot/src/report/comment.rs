@@ -149,7 +149,8 @@ fn footer(command: &Command, public_url: Option<&str>) -> String {
     }
     let endpoint = &command.lineage.endpoint;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '/' | '.' | '-' | '_' | '~' | '%');
-    if (endpoint.starts_with("http://") || endpoint.starts_with("https://")) && endpoint.chars().all(plain) {
+    let live = command.outcome.is_none() || state(command) == State::Succeeded;
+    if live && (endpoint.starts_with("http://") || endpoint.starts_with("https://")) && endpoint.chars().all(plain) {
         links.push(format!("[endpoint]({endpoint})"));
     }
     links.push(format!("<sub>{}</sub>", command.id));

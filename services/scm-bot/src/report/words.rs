@@ -99,6 +99,10 @@ pub(super) fn still_true(command: &Command) -> String {
     }
     match command.lineage.previous_revision.as_str() {
         "" => "Nothing else was live.".to_owned(),
+        // serving-deployer says it itself where it undid something.
+        previous if command.failure.as_ref().is_some_and(|f| f.message.contains(&format!("Live stays {previous}"))) => {
+            String::new()
+        }
         previous => format!("Live stays {}.", text(previous, 80)),
     }
 }

@@ -43,7 +43,8 @@ impl Driver {
     pub(super) async fn put_log(&self, rollout: &Rollout) {
         let mut text = String::new();
         for step in &rollout.steps {
-            text += &format!("{}: {:?} {}\n", step.title, step.state, step.message).to_lowercase();
+            let state = format!("{:?}", step.state).to_lowercase();
+            text += &format!("{}: {state} {}\n", step.title, step.message);
         }
         if !rollout.revision.is_empty() {
             text += &format!("\nmodel server of {}:\n", rollout.revision);
