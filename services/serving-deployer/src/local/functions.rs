@@ -52,11 +52,15 @@ impl DeploymentFunctions for Python {
             .arg(arguments.to_string())
             .cwd(source)
             .timeout(TIME_LIMIT);
+        // The environment may lie in a folder that the sandbox hides.
+        let environment = self.python.parent().and_then(Path::parent).filter(|_| self.python.is_absolute());
+        let mut readable = vec![source];
+        readable.extend(environment);
         let command = self.sandbox.confine(
             command,
             &Confinement {
                 writable: &[work.path()],
-                readable: &[source],
+                readable: &readable,
                 hidden: &[&self.state],
                 limits: Some(Limits { cpu: TIME_LIMIT, ..Limits::default() }),
                 network: false,
