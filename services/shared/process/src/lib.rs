@@ -8,5 +8,5 @@ mod sandbox;
 
 pub use child::{Child, Ended};
 pub use command::Command;
-pub use log::LogTail;
+pub use log::{LogTail, open_regular, read_regular};
 pub use sandbox::{Confinement, Limits, Sandbox};

@@ -20,11 +20,11 @@ const CAPTURE: usize = 1024 * 1024;
 pub struct LogTail;
 
 impl LogTail {
-    /// The last `bytes` of the file, as text; empty when there is no file.
+    /// The last `bytes` of the file, as text; empty when there is no regular file. Links are not followed.
     #[must_use]
     pub fn read(path: &Path, bytes: u64) -> String {
         let read = || {
-            let mut file = File::open(path)?;
+            let mut file = open_regular(path)?;
             let length = file.metadata()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
             let mut buffer = Vec::new();
@@ -33,6 +33,28 @@ impl LogTail {
         };
         String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
     }
+}
+
+/// Opens a file in a folder that code which is not ours may write to: never through a link (it may lead to a secret) and
+/// never a named pipe (it would hang).
+pub fn open_regular(path: &Path) -> std::io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
+/// All bytes of such a file; an error when there are more than `limit`.
+pub fn read_regular(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Both streams in the order of arrival.

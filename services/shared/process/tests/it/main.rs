@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kfops_process::{Command, Confinement, Limits, Sandbox};
+use kfops_process::{Command, Confinement, Limits, LogTail, Sandbox, read_regular};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -37,6 +37,21 @@ async fn cancellation_ends_it() {
     cancel.cancel();
     let ended = Command::new("sleep").arg("100").run(&cancel).await.unwrap();
     assert!(ended.canceled);
+}
+
+#[test]
+fn links_and_pipes_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, link, pipe) = (folder.path().join("secret"), folder.path().join("link"), folder.path().join("pipe"));
+    std::fs::write(&secret, "token").unwrap();
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert_eq!(LogTail::read(&secret, 100), "token");
+    assert_eq!(LogTail::read(&link, 100), "");
+    assert_eq!(LogTail::read(&pipe, 100), "");
+    assert_eq!(read_regular(&secret, 5).unwrap(), b"token");
+    assert!(read_regular(&secret, 4).is_err());
+    assert!(read_regular(&pipe, 4).is_err());
 }
 
 #[tokio::test]
