@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -70,7 +69,7 @@ impl Events {
         let mut changed = false;
         let mut new = Vec::new();
         let mut read = || {
-            let mut file = File::open(&self.path)?;
+            let mut file = kfops_process::open_regular(&self.path)?;
             file.seek(SeekFrom::Start(self.offset))?;
             file.take(LIMIT.saturating_sub(self.offset)).read_to_end(&mut new)
         };

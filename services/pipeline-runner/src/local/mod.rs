@@ -79,7 +79,7 @@ fn read_plain(path: &Path, limit: u64) -> Result<String, String> {
         if meta.len() > limit {
             return Err(std::io::Error::other(format!("is larger than {limit} bytes")));
         }
-        let bytes = std::fs::read(path)?;
+        let bytes = kfops_process::read_regular(path, limit)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     read().map_err(|error| error.to_string())

@@ -1,6 +1,11 @@
 //! A running child and its process group.
 
-use std::{fs::OpenOptions, os::unix::process::ExitStatusExt as _, process::Stdio, time::Duration};
+use std::{
+    fs::OpenOptions,
+    os::unix::{fs::OpenOptionsExt as _, process::ExitStatusExt as _},
+    process::Stdio,
+    time::Duration,
+};
 
 use kfops_core::{Failure, Reason};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -70,7 +75,9 @@ impl Child {
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).map_err(failed)?;
             }
-            let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+            // A link left there by the code before must not lead the log elsewhere.
+            let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            let file = OpenOptions::new().create(true).append(true).custom_flags(flags).open(path).map_err(failed)?;
             tokio_command.stderr(Stdio::from(file.try_clone().map_err(failed)?)).stdout(Stdio::from(file));
         } else {
             tokio_command.stdout(Stdio::piped()).stderr(Stdio::piped());
