@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arguments::Arguments,
-    grammar::Line,
+    grammar::{Line, MOST},
     step::{Stage, Step, StepState},
     verb::Verb,
 };
@@ -244,6 +244,18 @@ impl Command {
                         .action(format!("did you mean /{}? /help shows all", meant.as_str())),
                 );
                 self.arguments = vec![word];
+            }
+            Line::TooMany { all, .. } => {
+                self.unreadable = Some(
+                    Failure::new(
+                        InvalidArgument,
+                        format!(
+                            "this comment has {all} commands, and a comment may have at most {MOST}: \
+                             the first {MOST} are taken, this one and what follows it is not"
+                        ),
+                    )
+                    .action("write another comment with the rest"),
+                );
             }
         }
         self

@@ -107,7 +107,10 @@ pub fn decide(command: &Command, observed: Observed) -> Action {
 /// A refusal is a rule that held before anything was done; all else is a failure.
 fn ending(command: &Command, stage: Stage) -> State {
     let rule = command.failure.as_ref().is_some_and(|failure| !failure.retryable && failure.reason != Reason::Internal);
-    let nothing_done = stage == Stage::Gate || (stage == Stage::Recheck && command.step(Stage::Build).is_none());
+    let refused_target = stage == Stage::Source
+        && command.failure.as_ref().is_some_and(|failure| failure.reason == Reason::PolicyRefused);
+    let nothing_done =
+        stage == Stage::Gate || refused_target || (stage == Stage::Recheck && command.step(Stage::Build).is_none());
     if rule && nothing_done { State::Refused } else { State::Failed }
 }
 

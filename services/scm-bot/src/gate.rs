@@ -78,7 +78,10 @@ pub fn named(command: &Command, rule: &ResolvedRule, in_team: bool) -> Result<()
 /// Enough people other than the author of the command approved this very commit.
 pub fn approved(command: &Command, rule: &ResolvedRule, reviews: &[Review]) -> Result<(), Failure> {
     let mut last: Vec<&Review> = Vec::new();
-    for review in reviews.iter().filter(|review| review.insider && review.state != "COMMENTED") {
+    let counts = |review: &&Review| {
+        review.insider && review.state != "COMMENTED" && !review.user.eq_ignore_ascii_case(&command.actor)
+    };
+    for review in reviews.iter().filter(counts) {
         last.retain(|earlier| earlier.user != review.user);
         last.push(review);
     }
@@ -92,10 +95,11 @@ pub fn approved(command: &Command, rule: &ResolvedRule, reviews: &[Review]) -> R
     Err(Failure::new(
         Reason::PolicyRefused,
         format!(
-            "{} asks for {} of {}; there {} {current}{older}",
+            "{} asks for {} of {} by others than {}; there {} {current}{older}",
             rule.section,
             count(u64::from(rule.approvals), "approval"),
             short(command.commit()),
+            command.actor,
             if current == 1 { "is" } else { "are" },
         ),
     )

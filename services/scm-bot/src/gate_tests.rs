@@ -93,13 +93,19 @@ fn approvals_are_of_this_commit_and_by_insiders() {
     for reviews in [
         vec![],
         vec![review("a", "APPROVED", &head, false)],
+        // The actor does not approve what the actor asks for, however the login is written.
+        vec![review("author", "APPROVED", &head, true)],
+        vec![review("Author", "APPROVED", &head, true)],
         vec![review("a", "APPROVED", &head, true), review("a", "CHANGES_REQUESTED", &head, true)],
         vec![review("a", "APPROVED", &head, true), review("a", "DISMISSED", &head, true)],
     ] {
         assert_eq!(refusal(approved(&deploy, &one, &reviews)).0, Reason::PolicyRefused);
     }
     let message = refusal(approved(&deploy, &one, &[review("a", "APPROVED", "old", true)])).1;
-    assert_eq!(message, "policy.deploy asks for 1 approval of 3f2c1e7; there are 0, and 1 of an older commit");
+    assert_eq!(
+        message,
+        "policy.deploy asks for 1 approval of 3f2c1e7 by others than author; there are 0, and 1 of an older commit"
+    );
 }
 
 #[test]

@@ -7,10 +7,10 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use crate::verb::Verb;
 
-/// GitHub's limit for a comment.
+/// GitHub's limit for a comment, in characters.
 const LONGEST: usize = 65_536;
 /// More commands in one comment are not meant.
-const MOST: usize = 10;
+pub(crate) const MOST: usize = 10;
 
 /// A line that addresses the bot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +34,32 @@ pub enum Line {
         /// What was probably meant.
         meant: Verb,
     },
+    /// The first of those that are too many; the others are not read.
+    TooMany {
+        /// What it asks for, or probably meant.
+        verb: Verb,
+        /// How many the comment has in all.
+        all: usize,
+    },
 }
 
-/// The commands of a comment, in order.
+/// The commands of a comment, in order; after the tenth, one line that stands for all the rest.
 #[must_use]
 pub fn parse(comment: &str) -> Vec<Line> {
-    if comment.len() > LONGEST {
+    if comment.chars().count() > LONGEST {
         return Vec::new();
     }
-    plain_lines(comment).iter().filter_map(|line| command(line)).take(MOST).collect()
+    let mut lines: Vec<Line> = plain_lines(comment).iter().filter_map(|line| command(line)).collect();
+    let all = lines.len();
+    if let Some(first) = lines.get_mut(MOST) {
+        let (Line::Command { verb, .. }
+        | Line::Unclosed { verb }
+        | Line::Typo { meant: verb, .. }
+        | Line::TooMany { verb, .. }) = *first;
+        *first = Line::TooMany { verb, all };
+        lines.truncate(MOST + 1);
+    }
+    lines
 }
 
 /// The lines of top-level paragraphs that begin with plain text, without inline HTML.
@@ -158,6 +175,7 @@ mod tests {
                 Line::Command { verb, .. } => verb.as_str(),
                 Line::Unclosed { .. } => "unclosed",
                 Line::Typo { .. } => "typo",
+                Line::TooMany { .. } => "too many",
             })
             .collect()
     }
@@ -246,7 +264,14 @@ mod tests {
 
     #[test]
     fn limits_hold() {
-        assert_eq!(parse(&"/build\n".repeat(100)).len(), MOST);
+        assert_eq!(verbs(&"/build\n".repeat(MOST)), ["build"; MOST]);
+        let many = parse(&format!("{}/ship\n{}", "/build\n".repeat(MOST), "/run 'x\n".repeat(89)));
+        assert_eq!(many.len(), MOST + 1);
+        assert_eq!(many[MOST], Line::TooMany { verb: Verb::Ship, all: 100 });
+        // GitHub counts characters, not bytes.
+        let wide = "\u{1f980}".repeat(LONGEST - "/build\n".len());
+        assert_eq!(verbs(&format!("/build\n{wide}")), ["build"]);
+        assert!(parse(&format!("/build\n{wide}x")).is_empty());
         assert!(parse(&format!("/build\n{}", "x".repeat(LONGEST))).is_empty());
     }
 

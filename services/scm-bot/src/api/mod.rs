@@ -68,7 +68,7 @@ impl Api {
         lines
             .map(|(index, line)| {
                 let verb = match &line {
-                    Line::Command { verb, .. } | Line::Unclosed { verb } => *verb,
+                    Line::Command { verb, .. } | Line::Unclosed { verb } | Line::TooMany { verb, .. } => *verb,
                     Line::Typo { .. } => Verb::Help,
                 };
                 let id = Command::id_of_comment(&comment.repository, comment.id, index);

@@ -79,16 +79,17 @@ impl Driver {
         Ok(Done::Yes(said.join(", ")))
     }
 
-    /// The gate once more before anything goes live, unless it passed a moment ago.
+    /// The gate once more before anything goes live, unless it passed a moment ago and nothing was worked on since.
     pub(super) async fn recheck(&mut self) -> Result<Done, Failure> {
         let now = self.engine.clock.now();
         if self.gate_passed.is_some_and(|passed| now.duration_since(passed).is_ok_and(|age| age < FRESH)) {
             return Ok(Done::Skipped("the gate passed a moment ago".into()));
         }
         let command = self.command.clone();
-        let mut pull = self.fresh_pull().await?;
+        let mut pull = self.pull_now().await?;
         rule!(gate::fit(&command, &pull));
         rule!(gate::unmoved(&command, &pull));
+        rule!(self.agreed_target(&pull.base).await?);
         let policy = match self.base_project(&pull.base).await? {
             Ok(project) => project.map(|project| project.policy).unwrap_or_default(),
             Err(failure) => return Ok(Done::No(failure)),

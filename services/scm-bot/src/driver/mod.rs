@@ -7,6 +7,7 @@ mod landing;
 mod publish;
 mod source;
 mod spans;
+mod target;
 mod waiting;
 mod work;
 
@@ -39,7 +40,7 @@ pub(crate) struct Driver {
     project: Option<Project>,
     /// The stage that this process has begun, and of which nobody else can have done a part.
     fresh: Option<Stage>,
-    /// When the gate passed in this process, if nothing was waited for since.
+    /// When the gate passed in this process, if nothing was waited for or worked on since.
     gate_passed: Option<SystemTime>,
     /// Since when GitHub or a worker is away.
     trouble: Option<(SystemTime, Duration)>,
@@ -214,6 +215,8 @@ impl Driver {
             self.command.state = State::Accepted;
             self.command.started = Some(now);
             self.gate_passed = Some(now);
+        } else if stage != Stage::Source {
+            self.gate_passed = None;
         }
         self.engine.save(&mut self.command).await?;
         if state.done() {
@@ -258,6 +261,7 @@ impl Driver {
         let now = self.engine.clock.now();
         self.command.ended = Some(now);
         self.record_spans(now);
+        self.flush_spans().await;
         self.command.state = self.command.outcome.unwrap_or(State::Failed);
         self.engine.save(&mut self.command).await?;
         tracing::info!(

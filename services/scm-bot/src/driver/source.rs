@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use kfops_core::{Digest, Failure, Reason};
-use kfops_project::{Folder, Project, Target, render};
+use kfops_project::{Folder, Project, render};
 use kfops_store::{ArchiveLimits, SourceRef, extract_source};
 
 use super::{Done, Driver};
-use crate::{command::Source, verb::Verb};
+use crate::command::Source;
 
 impl Driver {
     pub(super) async fn source(&mut self) -> Result<Done, Failure> {
@@ -38,8 +38,9 @@ impl Driver {
             Err(failure) => return Ok(Done::No(failure)),
         };
         if self.command.verb.environment().is_some() {
-            match target(&project, self.command.verb) {
-                Ok((name, _)) => self.command.lineage.inference_service = name,
+            let base = self.command.pull.as_ref().map(|pull| pull.base.clone()).unwrap_or_default();
+            match self.agreed_target(&base).await? {
+                Ok(name) => self.command.lineage.inference_service = name,
                 Err(failure) => return Ok(Done::No(failure)),
             }
         }
@@ -83,23 +84,4 @@ impl Driver {
         self.project = Some(loaded.project.clone());
         Ok(loaded.project)
     }
-
-    /// Name of the InferenceService that the command deploys to: what its lock is called.
-    pub(super) async fn target_name(&mut self) -> Result<String, Failure> {
-        let project = self.project().await?;
-        target(&project, self.command.verb).map(|(name, _)| name)
-    }
-}
-
-/// Where a verb deploys to, by name, and how.
-pub(super) fn target(project: &Project, verb: Verb) -> Result<(String, &Target), Failure> {
-    let environment = verb.environment().ok_or_else(|| Failure::internal("this verb deploys nothing"))?;
-    let missing = |what: &str| {
-        Failure::new(Reason::ConfigInvalid, format!("kfops.yaml has no {what}, so that nothing can be deployed there"))
-            .action(format!("add {what} and push"))
-    };
-    let serving = project.serving.as_ref().ok_or_else(|| missing("serving"))?;
-    let target =
-        project.target(environment).ok_or_else(|| missing(&format!("environments.{}", environment.as_str())))?;
-    Ok((format!("namespaces/{}/inferenceServices/{}", target.namespace, serving.name), target))
 }

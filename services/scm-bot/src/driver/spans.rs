@@ -1,11 +1,14 @@
 //! The spans of a command. Their ids follow from the root's, so that a restart changes nothing.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kfops_telemetry::{Kind, Span};
 
 use super::Driver;
 use crate::{command::State, step::Stage};
+
+/// Longest time that the end of a command waits for the collector.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Key of a stage's span.
 pub(super) fn key(stage: Stage) -> String {
@@ -46,6 +49,15 @@ impl Driver {
             root = root.with("error.type", failure.reason.as_str());
         }
         tracer.record(root);
+    }
+
+    /// Sends what is queued: who is killed after the end is recorded never comes back to it.
+    pub(super) async fn flush_spans(&self) {
+        let tracer = self.engine.tracer.clone();
+        let flush = tokio::task::spawn_blocking(move || tracer.flush());
+        if tokio::time::timeout(FLUSH, flush).await.is_err() {
+            tracing::warn!(command = self.command.id, "spans not exported in time");
+        }
     }
 
     /// Adds the requests since the last time to the command, each with its span.

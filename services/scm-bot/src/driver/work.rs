@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use kfops_core::{Failure, Reason};
 
-use super::{Done, Driver, source::target};
+use super::{Done, Driver, target::target};
 use crate::{
     command::Source,
     gate::count,
@@ -99,6 +99,7 @@ impl Driver {
     /// What the worker is asked for, and how long it may take. Always the same for the same command.
     async fn wanted(&mut self, stage: Stage) -> Result<Option<(Work, Duration)>, Failure> {
         let project = self.project().await?;
+        let inference_service = if stage == Stage::Rollout { self.target_name().await? } else { String::new() };
         let command = &self.command;
         let lineage = &command.lineage;
         let missing = |what: &str| Failure::internal(format!("{what} is not known yet"));
@@ -129,7 +130,7 @@ impl Driver {
                 (Work::Run { version, arguments, pipeline: project.pipeline.clone() }, limit)
             }
             _ => {
-                let (inference_service, target) = target(&project, command.verb)?;
+                let (_, target) = target(&project, command.verb)?;
                 let work = Work::Rollout {
                     source,
                     repository,

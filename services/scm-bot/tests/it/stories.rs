@@ -290,3 +290,52 @@ async fn status_and_help_and_typos_are_answered() {
     assert!(world.comment(1, "author", "please do not /deploy yet").await.is_empty());
     assert!(world.comment(1, "kfops[bot]", "/deploy").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_pull_request_does_not_choose_its_own_target() {
+    let mut world = World::new().await;
+    let moved = crate::repository::PROJECT.replace("{namespace: team-iris-staging}", "{namespace: iris}");
+    world.github.with(|data| data.project.clone_from(&moved));
+    world.told(1, "author", "/build_run").await;
+    let refused = world.told(1, "author", "/staging_deploy").await;
+    assert_eq!((refused.state(), reason(&refused)), (State::Refused, PbReason::PolicyRefused), "{refused:#?}");
+    let said = world.github.said().pop().unwrap();
+    assert!(
+        said.contains("environments.staging.namespace is iris in this pull request, and team-iris-staging in main")
+    );
+    // Nor the first one, where nobody has said yet what is whose.
+    world.github.with(|data| data.base = None);
+    let refused = world.told(1, "author", "/staging_deploy").await;
+    assert_eq!((refused.state(), reason(&refused)), (State::Refused, PbReason::PolicyRefused), "{refused:#?}");
+    assert!(world.workers.with(|data| data.rollouts_asked.is_empty()));
+    // Once it is merged it counts at once.
+    world.github.with(|data| data.base = Some(moved));
+    assert_eq!(world.told(1, "author", "/staging_deploy").await.state(), State::Succeeded);
+}
+
+#[tokio::test]
+async fn what_was_closed_during_a_ship_does_not_go_live() {
+    let mut world = World::new().await;
+    world.workers.with(|data| data.held.insert("runs"));
+    let name = world.comment(1, "author", "/ship").await.remove(0);
+    world.until(&name, |command| command.steps.iter().any(|step| step.title == "task train")).await;
+    // Well within ten seconds of the gate.
+    world.github.with(|data| data.pulls.get_mut(&1).unwrap().open = false);
+    world.workers.with(|data| data.held.clear());
+    let command = world.ended(&name).await;
+    assert_eq!((command.state(), reason(&command)), (State::Failed, PbReason::PullRequestClosed), "{command:#?}");
+    assert!(world.workers.with(|data| data.rollouts_asked.is_empty()));
+}
+
+#[tokio::test]
+async fn commands_that_are_too_many_are_answered() {
+    let mut world = World::new().await;
+    let names = world.comment(1, "author", &"/help\n".repeat(13)).await;
+    assert_eq!(names.len(), 11);
+    let command = world.ended(&names[10]).await;
+    assert_eq!((command.state(), reason(&command)), (State::Refused, PbReason::InvalidArgument));
+    let said = world.github.said();
+    let answers =
+        said.iter().filter(|body| body.contains("this comment has 13 commands") && body.contains("at most 10"));
+    assert_eq!(answers.count(), 1, "{said:#?}");
+}

@@ -78,7 +78,12 @@ async fn a_command_is_one_trace() {
     let deployed = world.ended(&accepted.commands[1]).await;
     assert_eq!(built.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_ne!(deployed.trace_id, built.trace_id);
-    // Sent before the process ends.
+    // Sent before the end is recorded: nobody who is killed afterwards takes it along.
+    for command in [&built, &deployed] {
+        let spans = collector.0.lock().unwrap().clone();
+        let root = |span: &&Span| hex(&span.trace_id) == command.trace_id && span.parent_span_id.is_empty();
+        assert_eq!(spans.iter().filter(root).count(), 1, "the root is late");
+    }
     world.stop().await;
     for command in [&built, &deployed] {
         let spans = collector.trace(&command.trace_id).await;
