@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Settings,
     gate::{self, Verdict},
+    model,
     plan::{self, Action, World},
     ports::{Ports, Server},
     rollout::{Rollout, Stage},
@@ -129,6 +130,7 @@ impl Driver {
             Action::Start => {
                 let service = self.service(rollout).await?;
                 let revision = service.revision(&rollout.revision).ok_or_else(|| Failure::internal("no revision"))?;
+                model::verify(&revision.model, &revision.run).await?;
                 let runtime = &self.shared.ports.runtime;
                 runtime.start(&rollout.request.service, &rollout.key(), &revision.predictor).await
             }

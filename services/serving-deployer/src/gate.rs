@@ -198,7 +198,10 @@ mod tests {
     #[test]
     fn errors_fail_before_the_hold_is_over() {
         let verdict = judge(&rules(), &window(1, counters(200, 3, 1), counters(500, 0, 1)));
-        assert_eq!(verdict, Verdict::Fail("3 of 200 requests failed (1.5 %, allowed 1.0 %)".into()));
+        assert_eq!(
+            verdict,
+            Verdict::Fail("3 of 200 requests failed (1.5 %, allowed 1.0 % over the live revision's 0.0 %)".into())
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod deployer;
 mod driver;
 pub mod gate;
 mod local;
+mod model;
 mod plan;
 pub mod ports;
 pub mod proof;

@@ -24,6 +24,9 @@ pub struct Settings {
     pub listen_models: String,
     /// Python of an environment with kserve and the frameworks of the models.
     pub python: PathBuf,
+    /// Folders that model servers and deployment functions must not see, e.g. with secrets. The state folder is hidden
+    /// anyway; a revision's own model and the Python environment stay readable. Only bubblewrap can hide.
+    pub hide: Vec<PathBuf>,
     /// The Envoy program.
     pub envoy: PathBuf,
     /// OTLP/HTTP base URL that model servers send spans to, e.g. `http://127.0.0.1:4318`. Unset: they send none.
@@ -63,6 +66,7 @@ impl Default for Settings {
             store: "file:///var/lib/kfops/store".into(),
             listen_models: "127.0.0.1:8081".into(),
             python: "python3".into(),
+            hide: Vec::new(),
             envoy: "envoy".into(),
             model_otlp_endpoint: None,
             ready_timeout: HumanDuration::from_secs(90),

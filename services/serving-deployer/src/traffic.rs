@@ -10,6 +10,7 @@ use kfops_core::Failure;
 use kfops_resource::Table;
 
 use crate::{
+    model,
     ports::{Ports, Server, Target},
     service::{InferenceService, RevisionKey, ServiceName},
 };
@@ -82,7 +83,11 @@ impl Traffic {
 
     async fn start(&self, service: &InferenceService, key: &RevisionKey) {
         let Some(live) = service.live_revision() else { return };
-        if let Err(failure) = self.ports.runtime.start(&service.name, key, &live.predictor).await {
+        let started = async {
+            model::verify(&live.model, &live.run).await?;
+            self.ports.runtime.start(&service.name, key, &live.predictor).await
+        };
+        if let Err(failure) = started.await {
             tracing::warn!(revision = %key, %failure, "live model server not started");
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
-use kfops_process::{Command, Confinement, Limits, Sandbox};
+use kfops_process::{Command, Confinement, Limits, Sandbox, read_regular};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +25,12 @@ pub(super) struct Python {
     python: PathBuf,
     state: PathBuf,
     sandbox: Sandbox,
+    hidden: Vec<PathBuf>,
 }
 
 impl Python {
-    pub(super) fn new(settings: &Settings, state: &Path, sandbox: Sandbox) -> Self {
-        Self { python: settings.python.clone(), state: state.to_owned(), sandbox }
+    pub(super) fn new(settings: &Settings, state: &Path, sandbox: Sandbox, hidden: Vec<PathBuf>) -> Self {
+        Self { python: settings.python.clone(), state: state.to_owned(), sandbox, hidden }
     }
 }
 
@@ -56,12 +57,13 @@ impl DeploymentFunctions for Python {
         let environment = self.python.parent().and_then(Path::parent).filter(|_| self.python.is_absolute());
         let mut readable = vec![source];
         readable.extend(environment);
+        let hidden: Vec<&Path> = self.hidden.iter().map(PathBuf::as_path).collect();
         let command = self.sandbox.confine(
             command,
             &Confinement {
                 writable: &[work.path()],
                 readable: &readable,
-                hidden: &[&self.state],
+                hidden: &hidden,
                 limits: Some(Limits { cpu: TIME_LIMIT, ..Limits::default() }),
                 network: false,
             },
@@ -76,11 +78,8 @@ impl DeploymentFunctions for Python {
             let last: String = last.trim_start_matches("kfops: ").chars().take(300).collect();
             return Err(failed(if last.is_empty() { ended.describe() } else { last }));
         }
-        let size = std::fs::metadata(&output).map_err(|error| failed(error.to_string()))?.len();
-        if size > MAX_BYTES as u64 {
-            return Err(failed(format!("it is longer than {MAX_BYTES} bytes")));
-        }
-        let bytes = std::fs::read(&output).map_err(|error| failed(error.to_string()))?;
+        // The function may have put anything in its place.
+        let bytes = read_regular(&output, MAX_BYTES as u64).map_err(|error| failed(error.to_string()))?;
         serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
     }
 }

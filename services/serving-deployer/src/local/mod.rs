@@ -25,11 +25,14 @@ impl Ports {
         })?;
         let state = settings.state.canonicalize().map_err(Failure::internal)?;
         let sandbox = Sandbox::detect().await;
+        // The router's admin socket lies in the state.
+        let mut hidden = vec![state.clone()];
+        hidden.extend(settings.hide.iter().map(|folder| folder.canonicalize().unwrap_or_else(|_| folder.clone())));
         Ok(Self {
-            runtime: Arc::new(runtime::Processes::new(settings, &state, sandbox.clone())?),
+            runtime: Arc::new(runtime::Processes::new(settings, &state, sandbox.clone(), hidden.clone())?),
             router: Arc::new(Arc::new(envoy::Envoy::new(settings, &state)?)),
             prober: Arc::new(prober::Http::new()?),
-            functions: Arc::new(functions::Python::new(settings, &state, sandbox)),
+            functions: Arc::new(functions::Python::new(settings, &state, sandbox, hidden)),
             store: Store::open(&settings.store)?,
             clock: Arc::new(SystemClock),
             tracer,

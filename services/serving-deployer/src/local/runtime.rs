@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
-use kfops_process::{Child, Command, Confinement, LogTail, Sandbox};
+use kfops_process::{Child, Command, Confinement, LogTail, Sandbox, read_regular};
 use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -32,9 +33,11 @@ const LOG_SHOWN: u64 = 64 * 1024;
 pub(super) struct Processes {
     python: PathBuf,
     sandbox: Sandbox,
-    /// Of the service: the router's admin socket lies there too.
-    hidden: PathBuf,
-    state: PathBuf,
+    hidden: Vec<PathBuf>,
+    /// A folder per revision that its server may write to. Nothing in it is believed.
+    work: PathBuf,
+    /// A folder per revision for what we keep of its server: script, process id, log. No model can change these.
+    servers: PathBuf,
     otlp_endpoint: Option<String>,
     http: reqwest::Client,
     running: Mutex<HashMap<RevisionKey, Process>>,
@@ -47,21 +50,35 @@ struct Process {
 }
 
 impl Processes {
-    pub(super) fn new(settings: &Settings, state: &Path, sandbox: Sandbox) -> Result<Self, Failure> {
+    pub(super) fn new(
+        settings: &Settings,
+        state: &Path,
+        sandbox: Sandbox,
+        hidden: Vec<PathBuf>,
+    ) -> Result<Self, Failure> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).pool_max_idle_per_host(0);
         Ok(Self {
             python: settings.python.clone(),
             sandbox,
-            hidden: state.to_owned(),
-            state: state.join("revisions"),
+            hidden,
+            work: state.join("revisions"),
+            servers: state.join("servers"),
             otlp_endpoint: settings.model_otlp_endpoint.clone(),
             http: client.build().map_err(Failure::internal)?,
             running: Mutex::default(),
         })
     }
 
-    fn folder(&self, key: &RevisionKey) -> PathBuf {
-        self.state.join(&key.namespace).join(&key.revision)
+    fn work(&self, key: &RevisionKey) -> PathBuf {
+        self.work.join(&key.namespace).join(&key.revision)
+    }
+
+    fn kept(&self, key: &RevisionKey) -> PathBuf {
+        self.servers.join(&key.namespace).join(&key.revision)
+    }
+
+    fn server_log(&self, key: &RevisionKey) -> PathBuf {
+        self.kept(key).join("server.log")
     }
 
     fn take(&self, key: &RevisionKey) -> Option<Process> {
@@ -81,43 +98,40 @@ impl Processes {
             let text = format!("there is no model at {}", predictor.storage_uri);
             return Err(Failure::new(Reason::RevisionNotReady, text));
         }
-        let folder = self.folder(key);
-        let unwritable = |error: std::io::Error| Failure::internal(format!("{}: {error}", folder.display()));
-        std::fs::create_dir_all(&folder).map_err(unwritable)?;
-        orphan::end(&folder);
-        std::fs::remove_file(folder.join("address")).ok();
-        std::fs::remove_file(folder.join("server.log")).ok();
-        let script = folder.join("model_server.py");
-        std::fs::write(&script, SCRIPT).map_err(unwritable)?;
+        let (work, kept, log) = (self.work(key), self.kept(key), self.server_log(key));
+        let script = kept.join("model_server.py");
+        let written = std::fs::create_dir_all(&work).and_then(|()| std::fs::create_dir_all(&kept)).and_then(|()| {
+            orphan::end(&kept);
+            std::fs::write(&script, SCRIPT)
+        });
+        written.map_err(|error| Failure::internal(format!("{}: {error}", kept.display())))?;
+        std::fs::remove_file(work.join("address")).ok();
+        std::fs::remove_file(&log).ok();
         let arguments = json!({
             "name": service.name,
             "namespace": service.namespace,
             "revision": key.revision,
             "format": predictor.format,
             "model": model,
-            "address_file": folder.join("address"),
+            "address_file": work.join("address"),
             "otlp_endpoint": self.otlp_endpoint,
         });
         let command = Command::new(&self.python)
             .args(["-I", "-u", "-W", "ignore"])
-            .arg(script)
+            .arg(&script)
             .arg(arguments.to_string())
             // A model of this size gains nothing from threads, and each costs memory.
             .env("OMP_NUM_THREADS", "1")
             .env("OPENBLAS_NUM_THREADS", "1")
-            .cwd(&folder)
-            .log(folder.join("server.log"));
+            .cwd(&work)
+            .log(log);
         // A pickled model is code of the pull request. It needs the network to be asked, and nothing else.
         let environment = self.python.parent().and_then(Path::parent).filter(|_| self.python.is_absolute());
-        let mut readable = vec![model];
+        let mut readable = vec![model, script.as_path()];
         readable.extend(environment);
-        let confinement = Confinement {
-            writable: &[&folder],
-            readable: &readable,
-            hidden: &[&self.hidden],
-            network: true,
-            limits: None,
-        };
+        let hidden: Vec<&Path> = self.hidden.iter().map(PathBuf::as_path).collect();
+        let confinement =
+            Confinement { writable: &[&work], readable: &readable, hidden: &hidden, network: true, limits: None };
         Ok(self.sandbox.confine(command, &confinement))
     }
 }
@@ -132,11 +146,16 @@ impl Runtime for Processes {
             return Ok(());
         }
         let child = self.command(service, key, predictor)?.spawn()?;
-        let folder = self.folder(key);
-        orphan::remember(&folder, child.id());
+        let kept = self.kept(key);
+        orphan::remember(&kept, child.id());
         let (sender, server) = watch::channel(Server::Starting);
         let stop = CancellationToken::new();
-        let watched = Watched { folder, url_path: format!("/v1/models/{}", service.name), http: self.http.clone() };
+        let watched = Watched {
+            address: self.work(key).join("address"),
+            kept,
+            url_path: format!("/v1/models/{}", service.name),
+            http: self.http.clone(),
+        };
         let task = tokio::spawn(watched.run(child, sender, stop.clone()));
         running.insert(key.clone(), Process { server, stop, task });
         tracing::info!(revision = %key, "model server started");
@@ -157,7 +176,7 @@ impl Runtime for Processes {
     }
 
     async fn log(&self, key: &RevisionKey) -> String {
-        LogTail::read(&self.folder(key).join("server.log"), LOG_SHOWN)
+        LogTail::read(&self.server_log(key), LOG_SHOWN)
     }
 
     async fn close(&self) {
@@ -174,7 +193,9 @@ impl Runtime for Processes {
 
 /// Looks after one process.
 struct Watched {
-    folder: PathBuf,
+    /// Written by the server.
+    address: PathBuf,
+    kept: PathBuf,
     url_path: String,
     http: reqwest::Client,
 }
@@ -201,12 +222,12 @@ impl Watched {
             }
         }
         child.terminate(PATIENCE).await;
-        std::fs::remove_file(self.folder.join("pid.json")).ok();
+        std::fs::remove_file(self.kept.join("pid.json")).ok();
     }
 
     async fn until_ready(&self, server: &watch::Sender<Server>) {
         loop {
-            if let Ok(authority) = tokio::fs::read_to_string(self.folder.join("address")).await {
+            if let Some(authority) = authority(&self.address) {
                 let ready = self.http.get(format!("http://{authority}{}", self.url_path)).send().await;
                 if ready.is_ok_and(|response| response.status().is_success()) {
                     server.send_replace(Server::Ready(authority));
@@ -216,6 +237,13 @@ impl Watched {
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+/// Where a server says that it listens. A model may have written anything there; only this machine is asked.
+fn authority(file: &Path) -> Option<String> {
+    let text = String::from_utf8(read_regular(file, 64).ok()?).ok()?;
+    let address: SocketAddr = text.parse().ok()?;
+    address.ip().is_loopback().then_some(text)
 }
 
 /// Why a server ended: what our script said, or the last line of the log.
@@ -229,6 +257,25 @@ fn cause(log: &str, ended: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_a_small_file_with_a_loopback_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("address"), folder.path().join("other"));
+        assert_eq!(authority(&file), None);
+        for (text, taken) in [("127.0.0.1:80", true), ("10.0.0.1:80", false), ("127.0.0.1:80/x@y", false)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(authority(&file).is_some(), taken, "{text}");
+        }
+        std::fs::write(&other, "127.0.0.1:80").unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(&other, &file).unwrap();
+        assert_eq!(authority(&file), None, "a link was followed");
+        // A named pipe that nobody writes to: reading it would never end.
+        std::fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert_eq!(authority(&file), None);
+    }
 
     #[test]
     fn what_our_script_said_wins_over_the_last_line() {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use kfops_proto::{
-    common::Reason,
+    common::{Model, Reason},
     serving::{Rollout, State},
 };
 use serde_json::json;
@@ -49,11 +49,15 @@ async fn bad_models_never_become_live_and_no_request_is_lost() {
         assert!(began.elapsed().as_secs() < 20, "{id} took {:?}", began.elapsed());
     }
 
-    // A model is code: it sees neither the service's state nor may it write.
+    // A model is code: of the service's state it sees its own script only, of hidden folders nothing, and it may not write.
     if kfops_process::Sandbox::detect().await == kfops_process::Sandbox::Bubblewrap {
         world.deploy("nosy", "nosy", strategy(&[50])).await;
         let failed = world.ended("nosy").await;
-        assert!(reason(&failed).1.contains("500, `RuntimeError: revisions`"), "{}", reason(&failed).1);
+        assert!(
+            reason(&failed).1.contains("500, `RuntimeError: revisions,servers,model_server.py`"),
+            "{}",
+            reason(&failed).1
+        );
     }
 
     // Fails for some requests only, which the proof does not send: the gate sees it.
@@ -178,7 +182,13 @@ async fn what_is_wrong_with_the_request_or_the_repository_is_said() {
     unknown.digest = kfops_core::Digest::of(b"other").to_string();
     world.create("digest", rollout(unknown, model("tree"), strategy(&[]))).await.unwrap();
     assert_eq!(reason(&world.ended("digest").await).0, Reason::SourceInvalid);
+    let changed = Model { digest: kfops_core::Digest::of(b"other").to_string(), ..model("tree") };
+    world.create("changed", rollout(put_source(world.path(), FILES).await, changed, strategy(&[]))).await.unwrap();
+    let ended = world.ended("changed").await;
+    let (why, text) = reason(&ended);
+    assert_eq!((ended.state(), why), (State::Failed, Reason::ModelMissing), "{text}");
+    assert!(text.contains("is not the one that run r-1 wrote"), "{text}");
     let service = world.inference_service().await;
-    assert_eq!((service.name.as_str(), service.live_revision.as_str(), service.revisions.len()), (SERVICE, "", 0));
+    assert_eq!((service.name.as_str(), service.live_revision.as_str(), service.revisions.len()), (SERVICE, "", 1));
     world.stop().await;
 }

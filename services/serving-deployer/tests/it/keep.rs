@@ -41,9 +41,8 @@ async fn envoy_and_a_live_model_server_are_started_again() {
     assert_eq!(one.state(), State::Succeeded, "{:?}", one.failure);
     println!("revision: {}", one.steps[0].message);
     let state = world.path().join("state").canonicalize().unwrap();
-    let (envoy, server) = (state.join("envoy/pid.json"), state.join("revisions/team/iris-00001/pid.json"));
-    for (what, file) in
-        [("envoy", "envoy/bootstrap.json"), ("model server", "revisions/team/iris-00001/model_server.py")]
+    let (envoy, server) = (state.join("envoy/pid.json"), state.join("servers/team/iris-00001/pid.json"));
+    for (what, file) in [("envoy", "envoy/bootstrap.json"), ("model server", "servers/team/iris-00001/model_server.py")]
     {
         let (rss, pss) = memory(largest(&state.join(file).to_string_lossy()));
         println!("{what}: {rss:.0} MiB resident, {pss:.0} MiB proportional");

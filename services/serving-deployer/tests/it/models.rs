@@ -48,11 +48,16 @@ class Nosy:
         import os, pathlib
         state = pathlib.Path.cwd().parents[2]
         seen = sorted(p.name for p in state.iterdir())
-        try:
-            pathlib.Path.home().joinpath("kfops-was-here").write_text("x")
-            seen.append("wrote")
-        except OSError:
-            pass
+        kept = state.joinpath("servers", *pathlib.Path.cwd().parts[-2:])
+        seen += sorted(p.name for p in kept.iterdir())
+        seen += sorted(p.name for p in state.parent.joinpath("secrets").iterdir())
+        for target in (pathlib.Path.home() / "kfops-was-here", kept / "model_server.py"):
+            try:
+                with target.open("a") as file:
+                    file.write("x")
+                seen.append("wrote")
+            except OSError:
+                pass
         raise RuntimeError(",".join(seen))
 """
 
@@ -92,5 +97,7 @@ pub(crate) fn model(name: &str) -> Model {
         }
         root
     });
-    Model { uri: format!("file://{}", root.join(name).display()), digest: format!("sha256:{name}"), size_bytes: 1 }
+    let folder = root.join(name);
+    let digest = kfops_store::digest_folder(&folder).unwrap().to_string();
+    Model { uri: format!("file://{}", folder.display()), digest, size_bytes: 1 }
 }

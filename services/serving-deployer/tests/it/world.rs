@@ -50,6 +50,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         store: format!("file://{}", folder.join("store").display()),
         listen_models: "127.0.0.1:0".into(),
         python,
+        hide: vec![folder.join("secrets")],
         envoy,
         ..Settings::default()
     }
@@ -105,6 +106,10 @@ impl World {
     pub(crate) async fn start_with(change: impl FnOnce(Settings) -> Settings, otlp: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = change(settings(folder.path()));
+        for secrets in &settings.hide {
+            std::fs::create_dir_all(secrets).unwrap();
+            std::fs::write(secrets.join("key.pem"), "secret").unwrap();
+        }
         let tracer = match otlp {
             "" => Tracer::disabled(),
             endpoint => Tracer::new("kfops-serving-deployer", Some(endpoint)).unwrap(),
