@@ -132,6 +132,7 @@ impl Start<'_> {
             python: self.tools.python.clone(),
             envoy: self.tools.envoy.clone(),
             model_otlp_endpoint: Some(self.traces.to_owned()),
+            hide: vec![self.layout.state.clone()],
             ..Default::default()
         };
         let tracer = self.tracer("kfops-serving-deployer")?;
