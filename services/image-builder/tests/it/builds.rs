@@ -2,7 +2,7 @@
 
 use kfops_proto::build::{Build, CreateBuildRequest, ImageSpec, TagBuildRequest};
 
-use crate::world::{World, image, unique};
+use crate::world::{World, eventually, image, unique};
 
 fn pair(trainer: &str) -> Vec<(&'static str, String)> {
     vec![
@@ -52,7 +52,7 @@ async fn unchanged_images_are_not_built_again() {
     let reference = first.results[0].image.clone().unwrap();
     assert_eq!(reference.repository, format!("{}/o/n/trainer", world.registry.host()));
     // build, two images, four steps each.
-    assert_eq!(service.tracer.recorded(), 11);
+    eventually("all spans are recorded", || service.tracer.recorded() == 11).await;
 
     // Asking twice is asking once.
     assert_eq!(service.create("b-1", &source, images()).await, first);

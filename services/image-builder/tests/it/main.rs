@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
 mod builds;
+mod escape;
 mod failures;
 mod process;
 mod registry;

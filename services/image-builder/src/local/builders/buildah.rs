@@ -1,13 +1,18 @@
 //! buildah, and podman, which has the same commands.
 
-use std::{collections::BTreeSet, fmt::Write as _, path::Path, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use async_trait::async_trait;
 use kfops_core::{Digest, Failure, Reason};
-use kfops_process::{Command, Ended};
+use kfops_process::{Command, Ended, read_regular};
 use tokio_util::sync::CancellationToken;
 
-use super::{Common, canceled, explain, storage::Storage};
+use super::{Common, canceled, explain, storage::Storage, wall::View};
 use crate::{
     local::host_files,
     ports::{Builder, Job, Pushed},
@@ -32,8 +37,11 @@ impl Buildah {
             Isolation::Oci => "oci",
             Isolation::Rootless => "rootless",
         };
+        let mounts = host_files::mounts(&self.common.settings, &job.scratch)?;
+        let mut readable: Vec<PathBuf> = mounts.iter().map(|mount| mount.host.clone()).collect();
+        readable.push(job.context.clone());
         let mut command = self
-            .command(job)
+            .command(job, readable)
             .await?
             .args([
                 "build",
@@ -42,6 +50,11 @@ impl Buildah {
                 "--layers",
                 "--force-rm",
                 "--pull",
+                // With the one a step leaves its chroot; with the other it makes the node of a disk.
+                "--cap-drop",
+                "CAP_SYS_CHROOT",
+                "--cap-drop",
+                "CAP_MKNOD",
                 "--format",
                 "oci",
                 "--iidfile",
@@ -52,14 +65,14 @@ impl Buildah {
         for (key, value) in &job.build_args {
             command = command.arg("--build-arg").arg(format!("{key}={value}"));
         }
-        for mount in host_files::mounts(&self.common.settings, &job.scratch)? {
+        for mount in mounts {
             command = command.arg("--volume").arg(format!("{}:{}:ro", mount.host.display(), mount.inside));
         }
         Ok(self.authenticated(command).arg(&job.context))
     }
 
     async fn push_command(&self, job: &Job, image_id: &str, digest: &Path) -> Result<Command, Failure> {
-        let mut command = self.command(job).await?.args(["push", "--digestfile"]).arg(digest);
+        let mut command = self.command(job, Vec::new()).await?.args(["push", "--digestfile"]).arg(digest);
         if job.repository.insecure {
             command = command.arg("--tls-verify=false");
         }
@@ -70,10 +83,11 @@ impl Buildah {
         Ok(self.authenticated(command).arg(image_id).arg(format!("docker://{}:{}", job.repository.location, job.tag)))
     }
 
-    /// With the store, the registries, a folder for temporary files, the log.
-    async fn command(&self, job: &Job) -> Result<Command, Failure> {
+    /// With the store, the registries, a folder for temporary files, the log. It reads only `readable` of the job and
+    /// writes only into `output`: we follow no link that a step could have left.
+    async fn command(&self, job: &Job, mut readable: Vec<PathBuf>) -> Result<Command, Failure> {
         let registries = job.scratch.join("registries.conf");
-        let temporary = job.scratch.join("tmp");
+        let temporary = output(job).join("tmp");
         let prepare = || {
             std::fs::create_dir_all(&temporary)?;
             std::fs::write(&registries, self.registries(job))
@@ -81,9 +95,11 @@ impl Buildah {
         prepare().map_err(|error| {
             Failure::new(Reason::StoreUnavailable, format!("cannot write into {}: {error}", job.scratch.display()))
         })?;
+        readable.push(registries.clone());
+        readable.extend(self.common.auth_file.clone());
         let command = self
             .storage
-            .command()
+            .command(View { readable, writable: vec![output(job)] })
             .await
             .env("CONTAINERS_REGISTRIES_CONF", &registries)
             .env("TMPDIR", &temporary)
@@ -130,12 +146,12 @@ impl Buildah {
     }
 
     async fn steps(&self, job: &Job, cancel: &CancellationToken) -> Result<Pushed, Failure> {
-        let (image_id, digest) = (job.scratch.join("image-id"), job.scratch.join("digest"));
+        let (image_id, digest) = (output(job).join("image-id"), output(job).join("digest"));
         let command = self.build_command(job, &image_id).await?.timeout(job.timeout);
         let ended = command.run(cancel).await?;
         check(&ended, |ended| explain::build(ended, job))?;
         let built = SystemTime::now();
-        let command = self.push_command(job, &read(&image_id)?, &digest).await?.timeout(job.timeout);
+        let command = self.push_command(job, &image(&read(&image_id)?)?, &digest).await?.timeout(job.timeout);
         let ended = command.run(cancel).await?;
         check(&ended, |ended| explain::push(ended, job))?;
         let digest = Digest::parse(&read(&digest)?).map_err(Failure::internal)?;
@@ -146,8 +162,9 @@ impl Buildah {
 #[async_trait]
 impl Builder for Buildah {
     async fn build(&self, job: &Job, cancel: &CancellationToken) -> Result<Pushed, Failure> {
+        let job = absolute(job)?;
         let in_use = self.storage.acquire().await?;
-        let result = self.steps(job, cancel).await;
+        let result = self.steps(&job, cancel).await;
         drop(in_use);
         if result.is_err() {
             self.storage.soil();
@@ -164,8 +181,34 @@ fn check(ended: &Ended, explain: impl FnOnce(&Ended) -> Failure) -> Result<(), F
     Err(if ended.canceled { canceled() } else { explain(ended) })
 }
 
+/// The only folder of the job that the program writes into.
+fn output(job: &Job) -> PathBuf {
+    job.scratch.join("out")
+}
+
+/// The program's working folder is not ours.
+fn absolute(job: &Job) -> Result<Job, Failure> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::internal);
+    Ok(Job {
+        context: absolute(&job.context)?,
+        dockerfile: absolute(&job.dockerfile)?,
+        log: absolute(&job.log)?,
+        scratch: absolute(&job.scratch)?,
+        ..job.clone()
+    })
+}
+
+/// A step that escaped may have written here: it must not become an option.
+fn image(id: &str) -> Result<String, Failure> {
+    let hex = id.strip_prefix("sha256:").unwrap_or(id);
+    if !hex.is_empty() && hex.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Ok(id.to_owned());
+    }
+    Err(Failure::internal("the builder wrote no image id"))
+}
+
 fn read(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path)
+    let bytes = read_regular(path, 1024)
         .map_err(|error| Failure::internal(format!("the builder wrote no {}: {error}", path.display())))?;
-    Ok(text.trim().to_owned())
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }

@@ -6,6 +6,7 @@ mod docker;
 mod explain;
 mod probe;
 mod storage;
+mod wall;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -35,8 +36,10 @@ pub(crate) struct LocalBuilder {
 
 impl LocalBuilder {
     pub(crate) fn new(settings: &Settings, embedded: Option<String>) -> Self {
-        let common =
-            Common { settings: settings.local.clone(), auth_file: settings.registry.auth_file.clone(), embedded };
+        // Builders may have another working folder.
+        let auth_file =
+            settings.registry.auth_file.as_ref().map(|file| std::path::absolute(file).unwrap_or(file.clone()));
+        let common = Common { settings: settings.local.clone(), auth_file, embedded };
         Self { common, chosen: Mutex::default() }
     }
 

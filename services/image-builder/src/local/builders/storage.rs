@@ -14,8 +14,11 @@ use kfops_core::{Failure, Reason};
 use kfops_process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::{Common, probe};
-use crate::local::jail;
+use super::{
+    Common, probe,
+    wall::{self, View},
+};
+use crate::{local::jail, settings::Isolation};
 
 /// A store with a driver that works.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub(super) struct Storage {
     program: &'static str,
     driver: &'static str,
     folder: Arc<PathBuf>,
+    /// Whether builds see a root of their own.
+    walled: bool,
     /// Killed builds may have left working containers.
     dirty: Arc<AtomicBool>,
 }
@@ -32,15 +37,42 @@ pub(super) struct Storage {
 pub(super) struct InUse(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 impl Storage {
-    /// overlay where it works, vfs (slower, larger) where not.
+    /// Behind a wall where that works; overlay where it works, vfs (slower, larger) where not.
     pub(super) async fn open(program: &'static str, common: &Common) -> Result<Self, String> {
+        let wall = match common.settings.isolation {
+            Isolation::Auto | Isolation::Chroot => wall::probe().await,
+            // A runtime wants the machine's control groups.
+            Isolation::Oci | Isolation::Rootless => Err("local.isolation is not chroot".into()),
+        };
+        let why = match wall {
+            Ok(()) => match Self::with_driver(program, common, true).await {
+                Ok(storage) => return Ok(storage),
+                Err(reason) => reason,
+            },
+            Err(reason) => reason,
+        };
+        let storage = Self::with_driver(program, common, false).await?;
+        tracing::warn!(
+            program,
+            why,
+            action = "run as root with the package bubblewrap installed",
+            "a Dockerfile's steps can reach the files of this machine"
+        );
+        Ok(storage)
+    }
+
+    async fn with_driver(program: &'static str, common: &Common, walled: bool) -> Result<Self, String> {
         let base = common.settings.cache_folder().join("containers");
         let mut reasons = Vec::new();
         for driver in ["overlay", "vfs"] {
-            let folder = base.join(driver);
-            std::fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-            let storage = Self { program, driver, folder: Arc::new(folder), dirty: Arc::new(AtomicBool::new(true)) };
-            match probe::ask(storage.command().await.arg("info")).await {
+            let folder = std::path::absolute(base.join(driver)).map_err(|error| error.to_string())?;
+            for part in ["root", "run"] {
+                let part = folder.join(part);
+                std::fs::create_dir_all(&part).map_err(|error| format!("cannot make {}: {error}", part.display()))?;
+            }
+            let dirty = Arc::new(AtomicBool::new(true));
+            let storage = Self { program, driver, folder: Arc::new(folder), walled, dirty };
+            match probe::ask(storage.command(View::default()).await.arg("info")).await {
                 Ok(_) => {
                     storage.clean().await;
                     return Ok(storage);
@@ -51,15 +83,22 @@ impl Storage {
         Err(reasons.join(", "))
     }
 
-    /// The program, with this store.
-    pub(super) async fn command(&self) -> Command {
-        jail::command(self.program)
-            .await
-            .arg("--root")
-            .arg(self.folder.join("root"))
-            .arg("--runroot")
-            .arg(self.folder.join("run"))
-            .args(["--storage-driver", self.driver])
+    /// The program, with this store, and with `view` where builds do not see the whole machine.
+    pub(super) async fn command(&self, mut view: View) -> Command {
+        let (root, run) = (self.folder.join("root"), self.folder.join("run"));
+        let command = if self.walled {
+            view.writable.extend([root.clone(), run.clone()]);
+            wall::command(self.program, &view)
+        } else {
+            jail::command(self.program).await
+        };
+        let command = command.arg("--root").arg(root).arg("--runroot").arg(run).args(["--storage-driver", self.driver]);
+        if self.driver == "overlay" {
+            // An archive or a base image may bring the node of a disk.
+            command.args(["--storage-opt", "overlay.mountopt=nodev"])
+        } else {
+            command
+        }
     }
 
     /// Waits while somebody cleans.
@@ -95,7 +134,7 @@ impl Storage {
             }
         }
         let arguments: &[&str] = if self.program == "podman" { &["rm", "--all", "--force"] } else { &["rm", "--all"] };
-        let command = self.command().await.args(arguments).timeout(Duration::from_secs(60));
+        let command = self.command(View::default()).await.args(arguments).timeout(Duration::from_secs(60));
         match command.run(&CancellationToken::new()).await {
             Ok(ended) if ended.success() => self.dirty.store(false, Ordering::Release),
             Ok(ended) => tracing::warn!(outcome = ended.describe(), output = ended.output, "layer store not cleaned"),
