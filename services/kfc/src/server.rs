@@ -51,8 +51,8 @@ fn local(path: &Path) -> Result<Server, Exit> {
     let api = loopback(&name, &endpoints.api)?;
     let traces = endpoints.traces.map(|address| loopback(&name, &address)).transpose()?;
     let folder = path.ancestors().nth(2).and_then(|folder| folder.canonicalize().ok());
-    let folder = folder.as_deref().and_then(Path::file_name).map(|name| repository_name(&name.to_string_lossy()));
-    let repository = endpoints.repository.or_else(|| folder.map(|name| format!("local/{name}")));
+    let folder = folder.filter(|folder| folder.file_name().is_some());
+    let repository = endpoints.repository.or_else(|| folder.as_deref().map(kfops_local::system::repository_of_folder));
     Ok(Server { api, traces, repository, local: true })
 }
 
@@ -74,12 +74,4 @@ fn url(what: &str, address: &str) -> Result<Url, Exit> {
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => Ok(url),
         _ => Err(Exit::usage(format!("{what}: `{address}` is not a base URL"), "write it like http://127.0.0.1:7401")),
     }
-}
-
-/// A folder's name as the name of a repository, as `kfc local up` makes it.
-fn repository_name(folder: &str) -> String {
-    let name: String =
-        folder.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
-    let name = name.trim_matches(['.', '-']);
-    if name.is_empty() { "model".to_owned() } else { name.to_owned() }
 }

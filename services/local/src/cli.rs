@@ -16,7 +16,7 @@ use crate::{
     demo::{self, DemoOptions},
     layout::Layout,
     provision::{self, Tools},
-    system::{Options, System},
+    system::{Options, System, repository_of_folder},
 };
 
 /// The whole system on this machine, without a cluster.
@@ -102,8 +102,7 @@ async fn up(args: UpArgs) -> Result<(), Failure> {
     let _only = only_one(&layout)?;
     let stop = stop_on_ctrl_c()?;
     let tools = tools(&layout, &stop).await?;
-    let name = repository.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-    let full_name = System::repository_of(&layout).unwrap_or_else(|| format!("local/{}", repository_name(&name)));
+    let full_name = System::repository_of(&layout).unwrap_or_else(|| repository_of_folder(&repository));
     let system = System::start(layout, tools, Options { port: args.port }).await?;
     let running = async {
         system.import(&full_name, &repository).await?;
@@ -230,14 +229,6 @@ fn stop_on_ctrl_c() -> Result<CancellationToken, Failure> {
     Ok(lifecycle.stopping())
 }
 
-/// A folder's name as the name of a repository.
-fn repository_name(folder: &str) -> String {
-    let name: String =
-        folder.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
-    let name = name.trim_matches(['.', '-']).to_owned();
-    if name.is_empty() { "model".into() } else { name }
-}
-
 fn print_endpoints(system: &System, repository: &str) {
     let at = system.endpoints();
     let branch_hint = format!("git push {}/{repository}.git my-branch", at.forge);
@@ -261,17 +252,5 @@ fn print_failure(failure: &Failure) {
     }
     if !failure.action.is_empty() {
         eprintln!("what to do: {}", failure.action);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folder_names_become_repository_names() {
-        assert_eq!(repository_name("iris"), "iris");
-        assert_eq!(repository_name("$(touch x)"), "touch-x");
-        assert_eq!(repository_name("..."), "model");
     }
 }

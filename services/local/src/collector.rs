@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::Trac
 use serde_json::json;
 use tokio::net::TcpListener;
 
-pub use spans::SpanStore;
+use spans::SpanStore;
 
 use crate::waterfall;
 
@@ -28,11 +28,7 @@ const PAGE_WIDTH: usize = 140;
 const MAX_EXPORT: usize = 16 << 20;
 
 /// Starts the collector; it ends with the lifecycle.
-pub fn start(
-    listener: TcpListener,
-    database: &Path,
-    lifecycle: &Lifecycle,
-) -> Result<(SocketAddr, SpanStore), Failure> {
+pub fn start(listener: TcpListener, database: &Path, lifecycle: &Lifecycle) -> Result<SocketAddr, Failure> {
     let address = listener.local_addr().map_err(Failure::internal)?;
     let store = SpanStore::open(database)?;
     let grpc = TraceServiceServer::new(receive::Grpc(store.clone())).max_decoding_message_size(MAX_EXPORT);
@@ -41,7 +37,7 @@ pub fn start(
         .route("/v1/traces/{trace_id}", get(trace))
         .route("/traces/{trace_id}", get(page))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_EXPORT))
-        .with_state(store.clone())
+        .with_state(store)
         .route_service("/opentelemetry.proto.collector.trace.v1.TraceService/{method}", grpc);
     let stopping = lifecycle.aborting();
     tokio::spawn(async move {
@@ -51,7 +47,7 @@ pub fn start(
             tracing::error!(%error, "trace collector ended");
         }
     });
-    Ok((address, store))
+    Ok(address)
 }
 
 /// The waterfall as plain text: where the live comment's link leads.

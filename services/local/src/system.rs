@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod ports;
+mod repository;
 mod services;
 
 use std::{path::Path, time::Duration};
@@ -15,6 +16,7 @@ use serde_json::{Value as Json, json};
 
 pub use endpoints::{Endpoints, ServiceEndpoints};
 use ports::Ports;
+pub use repository::repository_of_folder;
 use services::Running;
 
 use crate::{collector, layout::Layout, provision::Tools, secrets::Secrets};
@@ -49,7 +51,7 @@ impl System {
         let ports = Ports::choose(options.port, &layout.of("ports.json")).await?;
         let secrets = Secrets::open(&layout.of("secrets.json"))?;
         let collector_life = Lifecycle::new();
-        let (traces, _store) = {
+        let traces = {
             let (listener, _) = bind(&ports.traces).await?;
             collector::start(listener, &layout.of("traces.db"), &collector_life)?
         };
@@ -83,7 +85,6 @@ impl System {
         let endpoints = Endpoints {
             api: services.api.clone(),
             forge: forge.url().to_owned(),
-            pull_requests: forge.url().to_owned(),
             models: services.models.clone(),
             registry: services.registry.clone(),
             traces,

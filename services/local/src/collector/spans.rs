@@ -15,11 +15,11 @@ use serde_json::{Value as Json, json};
 
 /// Keeps spans by trace. Cheap to clone.
 #[derive(Clone)]
-pub struct SpanStore(Arc<Mutex<Connection>>);
+pub(super) struct SpanStore(Arc<Mutex<Connection>>);
 
 impl SpanStore {
     /// Opens (or makes) the database.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let open = || {
             let connection = Connection::open(path)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -37,7 +37,7 @@ impl SpanStore {
     }
 
     /// Keeps the spans of an export.
-    pub async fn add(&self, request: ExportTraceServiceRequest) -> Result<(), Failure> {
+    pub(super) async fn add(&self, request: ExportTraceServiceRequest) -> Result<(), Failure> {
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
             {
@@ -61,7 +61,7 @@ impl SpanStore {
     }
 
     /// A trace as OTLP JSON (`resourceSpans`), grouped by service; None when nothing of it is known.
-    pub async fn trace(&self, trace_id: &str) -> Result<Option<Json>, Failure> {
+    pub(super) async fn trace(&self, trace_id: &str) -> Result<Option<Json>, Failure> {
         let trace_id = trace_id.to_owned();
         let rows: Vec<(String, Json, Json, Json)> = self
             .blocking(move |connection| {

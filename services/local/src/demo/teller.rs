@@ -7,9 +7,8 @@ use std::{
 
 use kfops_core::{Failure, Reason};
 use serde_json::Value as Json;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::client::Client;
+use crate::{client::Client, waterfall};
 
 /// Longest that a command of the story may take.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -54,15 +53,10 @@ pub async fn follow(
 
 fn print_steps(command: &Json, printed: &mut HashSet<String>) {
     for step in command["steps"].as_array().into_iter().flatten() {
-        let text = |key: &str| step[key].as_str().unwrap_or_default();
-        let mark = match text("state") {
-            "STEP_STATE_SUCCEEDED" => "✓",
-            "STEP_STATE_FAILED" => "✗",
-            "STEP_STATE_CANCELED" => "–",
-            _ => continue,
-        };
-        if printed.insert(text("title").to_owned()) {
-            println!("    {mark} {:<24} {:>8}  {}", text("title"), seconds(step), text("message").replace('\n', " "));
+        let done =
+            ["SUCCEEDED", "FAILED", "CANCELED"].iter().any(|state| step["state"] == format!("STEP_STATE_{state}"));
+        if done && printed.insert(step["title"].as_str().unwrap_or_default().to_owned()) {
+            println!("    {}", waterfall::step_line(step));
         }
     }
 }
@@ -79,18 +73,11 @@ pub fn ended(command: &Json) -> bool {
 #[must_use]
 pub(super) fn outcome(command: &Json) -> String {
     let state = command["state"].as_str().unwrap_or_default().trim_start_matches("STATE_").to_lowercase();
-    let took = seconds(&serde_json::json!({"startTime": command["createTime"], "endTime": command["endTime"]}));
+    let took =
+        waterfall::step_time(&serde_json::json!({"startTime": command["createTime"], "endTime": command["endTime"]}));
     let calls = command["githubCalls"].as_i64().unwrap_or_default();
     match command["failure"]["message"].as_str() {
         Some(message) => format!("  → {state} after {took}: {message}"),
         None => format!("  → {state} after {took}, {calls} requests to the forge"),
-    }
-}
-
-fn seconds(step: &Json) -> String {
-    let at = |key: &str| step[key].as_str().and_then(|t| OffsetDateTime::parse(t, &Rfc3339).ok());
-    match (at("startTime"), at("endTime")) {
-        (Some(start), Some(end)) => format!("{:.1} s", (end - start).as_seconds_f64().max(0.0)),
-        _ => String::new(),
     }
 }

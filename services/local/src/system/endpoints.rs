@@ -9,8 +9,6 @@ pub struct Endpoints {
     pub api: String,
     /// The forge.
     pub forge: String,
-    /// Where a person finds pull requests.
-    pub pull_requests: String,
     /// Envoy.
     pub models: String,
     /// The OCI registry, without scheme.

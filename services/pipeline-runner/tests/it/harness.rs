@@ -14,11 +14,13 @@ use kfops_proto::{
         self as pb, pipeline_version_service_client::PipelineVersionServiceClient, run_service_client::RunServiceClient,
     },
 };
-use kfops_rpc::{Lifecycle, Watched, failure_of, request, watch_until};
+use kfops_rpc::{Lifecycle, failure_of, request};
 use kfops_store::Store;
 use kfops_telemetry::Tracer;
 use tempfile::TempDir;
 use tonic::transport::Channel;
+
+use crate::watch::{Watched, watch_until};
 
 pub(crate) const COMMIT: &str = "3f2c1e7000000000000000000000000000000000";
 /// For everything that should take seconds.

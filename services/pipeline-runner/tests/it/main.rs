@@ -8,3 +8,4 @@ mod legacy;
 mod restart;
 mod run;
 mod trace;
+mod watch;

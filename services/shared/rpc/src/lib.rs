@@ -1,5 +1,5 @@
 //! gRPC between the services: servers with health and reflection, channels with deadlines, failures on the wire,
-//! watches that resume, trace contexts, two-stage shutdown.
+//! trace contexts, two-stage shutdown.
 
 mod channel;
 mod context;
@@ -7,7 +7,6 @@ mod convert;
 mod lifecycle;
 mod serve;
 mod status;
-mod watch;
 
 pub use channel::{ChannelError, Deadlines, connect, retry_idempotent};
 pub use context::{request, trace_context};
@@ -17,4 +16,3 @@ pub use convert::{
 pub use lifecycle::{Lifecycle, stop_on_signals};
 pub use serve::{ServeError, bind, serve};
 pub use status::{failure_of, status_of};
-pub use watch::{Watched, watch_until};

@@ -7,7 +7,7 @@ use tonic::{Code, Status, Streaming};
 
 /// What to do after a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watched {
+pub(crate) enum Watched {
     /// Wait for the next one.
     Continue,
     /// That was enough.
@@ -16,7 +16,7 @@ pub enum Watched {
 
 /// Feeds every snapshot to `see` until it says `Done`. `open` is called again when the stream is cut or the other side
 /// is away, for as long as it takes; a status that will not change ends the watch.
-pub async fn watch_until<T, Open, Fut, See>(mut open: Open, mut see: See) -> Result<(), Failure>
+pub(crate) async fn watch_until<T, Open, Fut, See>(mut open: Open, mut see: See) -> Result<(), Failure>
 where
     Open: FnMut() -> Fut,
     Fut: Future<Output = Result<tonic::Response<Streaming<T>>, Status>>,
@@ -37,12 +37,12 @@ where
                         }
                         Ok(None) => break,
                         Err(status) if passing(&status) => break,
-                        Err(status) => return Err(crate::failure_of(&status)),
+                        Err(status) => return Err(kfops_rpc::failure_of(&status)),
                     }
                 }
             }
             Err(status) if passing(&status) => tracing::debug!(%status, "watch interrupted"),
-            Err(status) => return Err(crate::failure_of(&status)),
+            Err(status) => return Err(kfops_rpc::failure_of(&status)),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
@@ -52,7 +52,7 @@ where
 fn passing(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown | Code::ResourceExhausted => true,
-        Code::Internal => crate::failure_of(status).reason != Reason::Internal || status.message().contains("h2"),
+        Code::Internal => kfops_rpc::failure_of(status).reason != Reason::Internal || status.message().contains("h2"),
         _ => false,
     }
 }
