@@ -22,6 +22,12 @@ pub struct Arguments {
     pub run_id: Option<String>,
     /// `--force`.
     pub force: bool,
+    /// `--canary`: percentages before 100, instead of those of kfops.yaml. `--canary 0`: none.
+    pub canary: Option<Vec<u8>>,
+    /// `/rollback --to`: the revision whose model comes back.
+    pub to: Option<String>,
+    /// `/cancel`, `/retry`: only this command.
+    pub command: Option<String>,
 }
 
 impl Arguments {
@@ -53,6 +59,22 @@ impl Arguments {
                 // Nothing is merged from staging, so that there is nothing to force; Kfops 1 took the flag.
                 (Verb::Deploy | Verb::StagingDeploy | Verb::Ship, "--force") if inline.is_none() => {
                     arguments.force = true;
+                }
+                (Verb::Deploy | Verb::StagingDeploy | Verb::Ship, "--canary") => {
+                    arguments.canary = Some(percentages(verb, &value()?)?);
+                }
+                (Verb::Rollback, "--to") => {
+                    let revision = value()?;
+                    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+                    if revision.is_empty() || revision.len() > 253 || !revision.chars().all(plain) {
+                        return Err(wrong(verb, format!("`{}` is not the name of a revision", short(&revision))));
+                    }
+                    arguments.to = Some(revision);
+                }
+                (Verb::Cancel | Verb::Retry, name)
+                    if !name.starts_with('-') && inline.is_none() && arguments.command.is_none() =>
+                {
+                    arguments.command = Some(id(verb, "commands", name)?);
                 }
                 (Verb::Build, image) if !image.starts_with('-') && inline.is_none() => {
                     arguments.images.push(image.to_owned());
@@ -86,6 +108,25 @@ fn setting(verb: Verb, pair: &str) -> Result<(String, serde_json::Value), Failur
         Err(_) => serde_json::Value::String(value.to_owned()),
     };
     Ok((key.to_owned(), value))
+}
+
+fn percentages(verb: Verb, text: &str) -> Result<Vec<u8>, Failure> {
+    if text == "0" {
+        return Ok(Vec::new());
+    }
+    let mut percentages: Vec<u8> = Vec::new();
+    for part in text.split(',') {
+        match part.trim().trim_end_matches('%').parse::<u8>() {
+            Ok(percent @ 1..=99) if percentages.last().is_none_or(|last| *last < percent) && percentages.len() < 20 => {
+                percentages.push(percent);
+            }
+            _ => {
+                let what = format!("--canary {}: write rising percentages from 1 to 99, like 10,50, or 0 for none", short(text));
+                return Err(wrong(verb, what));
+            }
+        }
+    }
+    Ok(percentages)
 }
 
 fn id(verb: Verb, collection: &str, text: &str) -> Result<String, Failure> {
@@ -142,9 +183,21 @@ mod tests {
             (Verb::Run, "--set =1"),
             (Verb::Build, "--force"),
             (Verb::Help, "me"),
+            (Verb::Deploy, "--canary 50,10"),
+            (Verb::Deploy, "--canary 100"),
+            (Verb::Deploy, "--canary"),
+            (Verb::Run, "--canary 10"),
+            (Verb::Rollback, "iris-00007"),
+            (Verb::Rollback, "--to ../x"),
+            (Verb::Cancel, "c-1 c-2"),
+            (Verb::Unlock, "iris"),
         ] {
             assert!(parse(verb, text).is_err(), "{verb:?} {text}");
         }
+        assert_eq!(parse(Verb::Ship, "--canary 10%,50").unwrap().canary.unwrap(), [10, 50]);
+        assert_eq!(parse(Verb::Ship, "--canary=0").unwrap().canary.unwrap(), [0u8; 0]);
+        assert_eq!(parse(Verb::Rollback, "--to iris-00007").unwrap().to.unwrap(), "iris-00007");
+        assert_eq!(parse(Verb::Cancel, "commands/c-1").unwrap().command.unwrap(), "c-1");
         assert_eq!(parse(Verb::Build, "trainer client").unwrap().images, ["trainer", "client"]);
     }
 }

@@ -34,13 +34,15 @@ pub enum State {
     Failed,
     /// Someone canceled it.
     Canceled,
+    /// The branch moved on before it was begun.
+    Superseded,
 }
 
 impl State {
     /// Whether it is final.
     #[must_use]
     pub const fn ended(self) -> bool {
-        matches!(self, Self::Refused | Self::Succeeded | Self::Failed | Self::Canceled)
+        matches!(self, Self::Refused | Self::Succeeded | Self::Failed | Self::Canceled | Self::Superseded)
     }
 
     /// For people.
@@ -54,6 +56,7 @@ impl State {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Canceled => "canceled",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -71,6 +74,13 @@ pub enum Origin {
         /// Which command of the comment, from 0.
         index: usize,
     },
+    /// A button of a check run.
+    Button {
+        /// `X-GitHub-Delivery`.
+        delivery: String,
+        /// The check run's id.
+        check: u64,
+    },
     /// The API.
     Api,
 }
@@ -81,11 +91,17 @@ pub struct Posted {
     /// The live comment was or may have been posted.
     pub comment_intended: bool,
     /// The live comment.
-    pub comment: Option<u64>,
+    pub comment: Option<String>,
     /// The check run was or may have been posted.
     pub check_intended: bool,
     /// The check run.
-    pub check: Option<u64>,
+    pub check: Option<String>,
+    /// The deployment was or may have been made.
+    #[serde(default)]
+    pub deployment_intended: bool,
+    /// The deployment.
+    #[serde(default)]
+    pub deployment: Option<String>,
     /// The last word was said.
     pub finished: bool,
 }
@@ -95,6 +111,9 @@ pub struct Posted {
 pub struct PullRequest {
     /// Head commit.
     pub head: String,
+    /// Login of who opened it; empty for a deleted account.
+    #[serde(default)]
+    pub author: String,
     /// Name of the base branch.
     pub base: String,
     /// Not closed, not merged.
@@ -168,9 +187,21 @@ pub struct Command {
     pub posted: Posted,
     /// Someone wants it to end.
     pub cancel: bool,
+    /// Who wants it to end, and how, for people: `@boss wrote /cancel`.
+    #[serde(default)]
+    pub canceled_by: String,
+    /// The branch has moved on to this commit.
+    #[serde(default)]
+    pub superseded_by: Option<String>,
+    /// The command whose work this one takes up again.
+    #[serde(default)]
+    pub retry_of: Option<String>,
     /// The target whose lock it holds or held.
     pub target: Option<String>,
-    /// The answer of `/status`.
+    /// The fence of that lock.
+    #[serde(default)]
+    pub fence: u64,
+    /// Markdown: the answer of a verb that only reads, or what a verb that acts on commands did.
     #[serde(default)]
     pub answer: String,
 }
@@ -212,7 +243,11 @@ impl Command {
             github_calls: 0,
             posted: Posted::default(),
             cancel: false,
+            canceled_by: String::new(),
+            superseded_by: None,
+            retry_of: None,
             target: None,
+            fence: 0,
             answer: String::new(),
         }
     }

@@ -55,7 +55,12 @@ pub const fn plan(verb: Verb) -> &'static [Stage] {
         Verb::Ship => {
             &[S::Gate, S::Source, S::Build, S::Compile, S::Tag, S::Run, S::Recheck, S::Rollout, S::Merge, S::Label]
         }
-        Verb::Status | Verb::Help => &[S::Gate, S::Answer],
+        Verb::Rollback => &[S::Gate, S::Rollout, S::Label],
+        Verb::Plan => &[S::Gate, S::Source, S::Answer],
+        Verb::Status | Verb::Why | Verb::Help => &[S::Gate, S::Answer],
+        Verb::Promote | Verb::Cancel | Verb::Unlock => &[S::Gate, S::Act],
+        // Once the gate knows what to take up again, the command has that one's verb.
+        Verb::Retry => &[S::Gate],
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Stage {
     Gate,
     /// The answer of a verb that only reads.
     Answer,
+    /// What a verb does to other commands.
+    Act,
     /// The files of the commit lie in the object store, kfops.yaml is read.
     Source,
     /// The images.
@@ -39,6 +41,7 @@ impl Stage {
         match self {
             Self::Gate => "gate",
             Self::Answer => "answer",
+            Self::Act => "act",
             Self::Source => "source",
             Self::Build => "build",
             Self::Compile => "compile",

@@ -19,22 +19,43 @@ pub enum Verb {
     StagingDeploy,
     /// Builds, runs and deploys.
     Ship,
+    /// Shows what `/ship` would build, run and change.
+    Plan,
+    /// Ends the canary: the new model gets all traffic now.
+    Promote,
+    /// Brings an earlier model back.
+    Rollback,
+    /// Ends what is under way.
+    Cancel,
+    /// Does again what failed.
+    Retry,
     /// Shows what is under way and what is live.
     Status,
+    /// Shows where the live model comes from.
+    Why,
+    /// Takes the lock of the target from whoever holds it.
+    Unlock,
     /// Shows the verbs.
     Help,
 }
 
 impl Verb {
     /// Every verb, in the order of `/help`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::Build,
         Self::Run,
         Self::BuildRun,
         Self::Deploy,
         Self::StagingDeploy,
         Self::Ship,
+        Self::Plan,
+        Self::Promote,
+        Self::Rollback,
+        Self::Cancel,
+        Self::Retry,
         Self::Status,
+        Self::Why,
+        Self::Unlock,
         Self::Help,
     ];
 
@@ -48,7 +69,14 @@ impl Verb {
             Self::Deploy => "deploy",
             Self::StagingDeploy => "staging_deploy",
             Self::Ship => "ship",
+            Self::Plan => "plan",
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
             Self::Status => "status",
+            Self::Why => "why",
+            Self::Unlock => "unlock",
             Self::Help => "help",
         }
     }
@@ -67,10 +95,17 @@ impl Verb {
             Self::Build => "/build [image...]",
             Self::Run => "/run [--set k=v] [--version-id V]",
             Self::BuildRun => "/build_run [--set k=v]",
-            Self::Deploy => "/deploy [--run-id R] [--force]",
-            Self::StagingDeploy => "/staging_deploy [--run-id R]",
-            Self::Ship => "/ship [--set k=v] [--force]",
+            Self::Deploy => "/deploy [--run-id R] [--force] [--canary 10,50]",
+            Self::StagingDeploy => "/staging_deploy [--run-id R] [--canary 10,50]",
+            Self::Ship => "/ship [--set k=v] [--force] [--canary 10,50]",
+            Self::Plan => "/plan",
+            Self::Promote => "/promote",
+            Self::Rollback => "/rollback [--to REVISION]",
+            Self::Cancel => "/cancel [COMMAND]",
+            Self::Retry => "/retry [COMMAND]",
             Self::Status => "/status",
+            Self::Why => "/why",
+            Self::Unlock => "/unlock",
             Self::Help => "/help",
         }
     }
@@ -85,7 +120,14 @@ impl Verb {
             Self::Deploy => "rolls the model of the last run out to production, then merges",
             Self::StagingDeploy => "rolls the model of the last run out to staging",
             Self::Ship => "builds, runs, deploys and merges",
-            Self::Status => "shows the commands of this pull request and what is live",
+            Self::Plan => "shows what would be built, run and changed, and changes nothing",
+            Self::Promote => "ends the canary of the deployment under way: the new model gets all traffic now",
+            Self::Rollback => "brings the last good model back to production, or the one of a revision, without a rebuild",
+            Self::Cancel => "ends what is under way in this pull request (all, or one command)",
+            Self::Retry => "does again what failed of the last command, and nothing that succeeded",
+            Self::Status => "shows the commands of this pull request, the locks, and what is live",
+            Self::Why => "shows where the live model comes from, checked link by link",
+            Self::Unlock => "takes the lock of production from the command that holds it, and ends that command",
             Self::Help => "shows this",
         }
     }
@@ -93,14 +135,20 @@ impl Verb {
     /// Whether it only reads.
     #[must_use]
     pub const fn only_reads(self) -> bool {
-        matches!(self, Self::Status | Self::Help)
+        matches!(self, Self::Status | Self::Help | Self::Plan | Self::Why)
+    }
+
+    /// Whether it acts on other commands, and so waits for none of them.
+    #[must_use]
+    pub const fn acts_on_commands(self) -> bool {
+        matches!(self, Self::Promote | Self::Cancel | Self::Unlock)
     }
 
     /// Where it deploys to.
     #[must_use]
     pub const fn environment(self) -> Option<Environment> {
         match self {
-            Self::Deploy | Self::Ship => Some(Environment::Production),
+            Self::Deploy | Self::Ship | Self::Rollback => Some(Environment::Production),
             Self::StagingDeploy => Some(Environment::Staging),
             _ => None,
         }

@@ -9,14 +9,21 @@ use crate::{
     verb::Verb,
 };
 
-const VERBS: [(Verb, pb::Verb); 8] = [
+const VERBS: [(Verb, pb::Verb); 15] = [
     (Verb::Build, pb::Verb::Build),
     (Verb::Run, pb::Verb::Run),
     (Verb::BuildRun, pb::Verb::BuildRun),
     (Verb::Deploy, pb::Verb::Deploy),
     (Verb::StagingDeploy, pb::Verb::StagingDeploy),
     (Verb::Ship, pb::Verb::Ship),
+    (Verb::Plan, pb::Verb::Plan),
+    (Verb::Promote, pb::Verb::Promote),
+    (Verb::Rollback, pb::Verb::Rollback),
+    (Verb::Cancel, pb::Verb::Cancel),
+    (Verb::Retry, pb::Verb::Retry),
     (Verb::Status, pb::Verb::Status),
+    (Verb::Why, pb::Verb::Why),
+    (Verb::Unlock, pb::Verb::Unlock),
     (Verb::Help, pb::Verb::Help),
 ];
 
@@ -37,6 +44,7 @@ const fn state(state: State) -> pb::State {
         State::Succeeded => pb::State::Succeeded,
         State::Failed => pb::State::Failed,
         State::Canceled => pb::State::Canceled,
+        State::Superseded => pb::State::Superseded,
     }
 }
 
@@ -119,5 +127,9 @@ pub(super) fn command(command: &Command) -> pb::Command {
         steps: command.steps.iter().map(step).collect(),
         lineage: Some(lineage(&command.lineage, command.commit())),
         github_calls: i32::try_from(command.github_calls).unwrap_or(i32::MAX),
+        answer: command.answer.clone(),
+        retry_of: command.retry_of.as_ref().map(|id| format!("commands/{id}")).unwrap_or_default(),
+        target: command.target.clone().unwrap_or_default(),
+        fence: i64::try_from(command.fence).unwrap_or(i64::MAX),
     }
 }

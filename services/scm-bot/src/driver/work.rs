@@ -139,6 +139,7 @@ impl Driver {
                     strategy: target.strategy.clone(),
                     model: lineage.model.clone().ok_or_else(|| missing("the model"))?,
                     run: lineage.run.clone().ok_or_else(|| missing("the run"))?,
+                    fence: command.fence,
                 };
                 (work, project.timeouts.rollout.get())
             }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::writer::{Writer, unavailable};
 use crate::{
     command::Command,
-    ports::{Accepted, CommandPage, Created, Delivery, Filter, Ledger},
+    ports::{Accepted, Claim, CommandPage, Compacted, Created, Delivery, Filter, Ledger, Lock},
 };
 
 /// GitHub offers redelivery for some days; after that a GUID does not come back.
@@ -154,6 +154,30 @@ impl Ledger for SqliteLedger {
             Ok(CommandPage { commands, next_page_token: next.unwrap_or_default() })
         })
         .await
+    }
+
+    async fn missing(&self, _: &[String]) -> Result<Vec<String>, Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn claim(&self, _: &str, _: &str, _: SystemTime) -> Result<Claim, Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn seize(&self, _: &str, _: SystemTime) -> Result<Option<String>, Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn locks(&self) -> Result<Vec<Lock>, Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn deployed(&self, _: &str, _: &str) -> Result<Option<Command>, Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn compact(&self, _: SystemTime, _: SystemTime) -> Result<Compacted, Failure> {
+        Err(Failure::internal("not there yet"))
     }
 
     async fn open(&self) -> Result<Vec<Command>, Failure> {

@@ -57,6 +57,44 @@ pub struct CommandPage {
     pub next_page_token: String,
 }
 
+/// What a command that asked for a lock got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// It holds the lock under this fence; asked again, the same.
+    Held(u64),
+    /// Others hold it or came before.
+    Waiting {
+        /// Id of the command that holds the lock.
+        holder: String,
+        /// How many wait before this one.
+        ahead: usize,
+    },
+}
+
+/// The lock of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// `namespaces/…/inferenceServices/…`.
+    pub target: String,
+    /// Id of the command that holds it; None: nobody does.
+    pub holder: Option<String>,
+    /// Grows each time the lock is given.
+    pub fence: u64,
+    /// When it was given or freed.
+    pub since: SystemTime,
+    /// Ids of those that wait, the next one first.
+    pub queue: Vec<String>,
+}
+
+/// What compaction removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Deliveries.
+    pub deliveries: usize,
+    /// Commands.
+    pub commands: usize,
+}
+
 /// What is remembered. A change is durable once its call returns.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
@@ -70,6 +108,21 @@ pub trait Ledger: Send + Sync + 'static {
     async fn list(&self, filter: Filter, page_size: i32, page_token: &str) -> Result<CommandPage, Failure>;
     /// Those that have not ended, oldest first.
     async fn open(&self) -> Result<Vec<Command>, Failure>;
-    /// Replaces the command if nobody changed it since it was read; None if somebody did.
+    /// Whether deliveries with these GUIDs were accepted: those that were not, in the same order.
+    async fn missing(&self, deliveries: &[String]) -> Result<Vec<String>, Failure>;
+    /// Asks for the lock of a target, or joins its queue. A command that has ended gets nothing.
+    async fn claim(&self, target: &str, command: &str, now: SystemTime) -> Result<Claim, Failure>;
+    /// Takes the lock from whoever holds it, so that nobody works under its fence any more: the holder's id. The others
+    /// keep their places.
+    async fn seize(&self, target: &str, now: SystemTime) -> Result<Option<String>, Failure>;
+    /// Every lock that was ever given.
+    async fn locks(&self) -> Result<Vec<Lock>, Failure>;
+    /// The command that brought a revision of a target live, newest first if there are several.
+    async fn deployed(&self, target: &str, revision: &str) -> Result<Option<Command>, Failure>;
+    /// Forgets deliveries received before one time, and commands that ended before another, but never a command whose
+    /// model may still be live: the last 20 that deployed to each target.
+    async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure>;
+    /// Replaces the command if nobody changed it since it was read; None if somebody did. The end of a command frees its
+    /// locks and places in queues, in the same transaction.
     async fn update(&self, command: Command) -> Result<Option<Command>, Failure>;
 }

@@ -4,9 +4,14 @@ mod github;
 mod ledger;
 mod workers;
 
-pub use github::{CheckRun, GitHub, GitHubCall, Merged, Meter, Review};
-pub use ledger::{Accepted, CommandPage, Created, Delivery, Filter, Ledger};
-pub use workers::{Live, Run, Snapshot, Version, Work, WorkResult, WorkState, Workers};
+pub use github::{
+    Annotation, Button, CheckRun, Deployment, DeploymentState, Found, GitHub, GitHubCall, Look, Merged, Meter, Post,
+    PostOutcome, Review, SentDelivery, Written,
+};
+pub use ledger::{Accepted, Claim, CommandPage, Compacted, Created, Delivery, Filter, Ledger, Lock};
+pub use workers::{
+    BuildRecord, Live, Preview, Revision, RolloutRecord, Run, Snapshot, Version, Work, WorkResult, WorkState, Workers,
+};
 
 /// Random bytes for trace ids.
 pub trait Entropy: Send + Sync + 'static {

@@ -63,6 +63,8 @@ pub enum Work {
         model: Model,
         /// Id of the run that trained it.
         run: String,
+        /// Fence of the target's lock.
+        fence: u64,
     },
 }
 
@@ -137,6 +139,66 @@ pub struct Run {
     pub model: Option<Model>,
 }
 
+/// A build as its worker keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuildRecord {
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// The commit it was made from.
+    pub commit: String,
+    /// Images by digest.
+    pub images: Vec<Image>,
+}
+
+/// A rollout as its worker keeps it: what brings its model back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutRecord {
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// Files.
+    pub source: Source,
+    /// `template`, `sample`, `golden` as they were; `name` from the InferenceService.
+    pub serving: kfops_project::Serving,
+    /// The model.
+    pub model: Model,
+    /// Id of the run that trained it.
+    pub run: String,
+    /// The revision that it made.
+    pub revision: String,
+    /// The one before.
+    pub previous_revision: String,
+}
+
+/// A revision of an InferenceService.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revision {
+    /// e.g. `iris-00007`.
+    pub name: String,
+    /// `ready`, `starting`, `failed`, `retired`.
+    pub state: String,
+    /// Share of the traffic.
+    pub percent: u8,
+    /// Model.
+    pub model: Model,
+    /// Id of the run.
+    pub run: String,
+    /// Id of the rollout.
+    pub rollout: String,
+    /// Commit.
+    pub commit: String,
+    /// The rendered InferenceService, YAML.
+    pub manifest: String,
+}
+
+/// What work would do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Preview {
+    /// Images by name, and whether one of the same content exists.
+    Build(Vec<(String, bool)>),
+    /// The rendered InferenceService, YAML.
+    Rollout(String),
+}
+
 /// What answers predictions now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Live {
@@ -161,6 +223,16 @@ pub trait Workers: Send + Sync + 'static {
     fn watch(&self, stage: Stage, id: &str) -> BoxStream<'static, Result<Snapshot, Failure>>;
     /// Ends the work.
     async fn cancel(&self, stage: Stage, id: &str) -> Result<(), Failure>;
+    /// What `Build` or `Rollout` work would do; changes nothing.
+    async fn preview(&self, work: &Work) -> Result<Preview, Failure>;
+    /// Ends the canary of a rollout: all traffic to its revision now.
+    async fn promote(&self, rollout: &str) -> Result<(), Failure>;
+    /// A build.
+    async fn build(&self, id: &str) -> Result<BuildRecord, Failure>;
+    /// A rollout.
+    async fn rollout(&self, id: &str) -> Result<RolloutRecord, Failure>;
+    /// Revisions of an InferenceService, newest first; empty before the first rollout.
+    async fn revisions(&self, inference_service: &str) -> Result<Vec<Revision>, Failure>;
     /// Gives the images of a build one more tag.
     async fn tag(&self, build: &str, tag: &str, trace: &TraceContext) -> Result<(), Failure>;
     /// A pipeline version.

@@ -19,7 +19,7 @@ use kfops_rpc::{Deadlines, failure_of, request, retry_idempotent};
 use tonic::{Status, transport::Channel};
 
 use crate::{
-    ports::{Live, Run, Snapshot, Version, Work, Workers},
+    ports::{BuildRecord, Live, Preview, Revision, RolloutRecord, Run, Snapshot, Version, Work, Workers},
     settings::WorkerSettings,
     step::Stage,
 };
@@ -155,6 +155,26 @@ impl Workers for GrpcWorkers {
     async fn tag(&self, build: &str, tag: &str, trace: &TraceContext) -> Result<(), Failure> {
         let message = pb_build::TagBuildRequest { name: format!("builds/{build}"), tag: tag.to_owned() };
         call!(self.builds, tag_build, message, Some(trace)).map(drop)
+    }
+
+    async fn preview(&self, _: &Work) -> Result<Preview, Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn promote(&self, _: &str) -> Result<(), Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn build(&self, _: &str) -> Result<BuildRecord, Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn rollout(&self, _: &str) -> Result<RolloutRecord, Failure> {
+        Err(Failure::internal("not there yet"))
+    }
+
+    async fn revisions(&self, _: &str) -> Result<Vec<Revision>, Failure> {
+        Err(Failure::internal("not there yet"))
     }
 
     async fn version(&self, id: &str) -> Result<Version, Failure> {

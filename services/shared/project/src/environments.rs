@@ -99,6 +99,8 @@ pub struct Timeouts {
     pub compile: Duration,
     /// A whole rollout.
     pub rollout: Duration,
+    /// Waiting for earlier commands of the pull request, and for the lock of the target.
+    pub wait: Duration,
 }
 
 impl Default for Timeouts {
@@ -107,6 +109,7 @@ impl Default for Timeouts {
             build: Duration::from_secs(30 * 60),
             compile: Duration::from_secs(2 * 60),
             rollout: Duration::from_secs(60 * 60),
+            wait: Duration::from_secs(4 * 60 * 60),
         }
     }
 }

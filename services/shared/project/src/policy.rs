@@ -92,6 +92,31 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Rule")]
     pub force: Option<Rule>,
+    /// For `/rollback`; without it, who may `/deploy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Rule")]
+    pub rollback: Option<Rule>,
+    /// For `/promote`; without it, who may `/deploy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Rule")]
+    pub promote: Option<Rule>,
+    /// For `/cancel` of someone else's command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Rule")]
+    pub cancel: Option<Rule>,
+    /// For `/unlock`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Rule")]
+    pub unlock: Option<Rule>,
+    /// For anything that uses the code of a pull request from a fork, on top of the verb's own rule. Without it: one
+    /// approving review of the very commit by someone with write permission, who may be the one who commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Rule")]
+    pub forks: Option<Rule>,
+    /// Base branches, other than the default branch, from whose pull requests something may be deployed: names, or
+    /// prefixes that end in `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<String>,
 }
 
 /// A rule with its defaults filled in.
@@ -152,12 +177,43 @@ impl Policy {
                 Some(rule) => vec![ResolvedRule::of("policy.ship", Some(rule), Permission::Write)],
                 None => vec![build(), run(), deploy()],
             },
+            "rollback" => vec![self.people("policy.rollback", self.rollback.as_ref())],
+            "promote" => vec![self.people("policy.promote", self.promote.as_ref())],
+            "cancel" => vec![ResolvedRule::of("policy.cancel", self.cancel.as_ref(), Permission::Write)],
+            "unlock" => vec![ResolvedRule::of("policy.unlock", self.unlock.as_ref(), Permission::Maintain)],
             _ => Vec::new(),
         };
         if force {
             rules.push(ResolvedRule::of("policy.force", self.force.as_ref(), Permission::Maintain));
         }
         rules
+    }
+
+    /// What must hold for the code of a fork, on top of the verb's rules. Approvals count even when they are the actor's
+    /// own: it is the author of the pull request whose word is not enough.
+    #[must_use]
+    pub fn fork_rule(&self) -> ResolvedRule {
+        let default = Rule { approvals: 1, ..Rule::default() };
+        ResolvedRule::of("policy.forks", Some(self.forks.as_ref().unwrap_or(&default)), Permission::Write)
+    }
+
+    /// Whether pull requests into a branch may deploy; the default branch always may.
+    #[must_use]
+    pub fn deploys_from(&self, branch: &str, default_branch: &str) -> bool {
+        branch == default_branch
+            || self.branches.iter().any(|known| match known.strip_suffix('*') {
+                Some(prefix) => branch.starts_with(prefix),
+                None => branch == known,
+            })
+    }
+
+    /// The rule, or who may deploy: undoing must not wait for reviews and checks.
+    fn people(&self, section: &'static str, rule: Option<&Rule>) -> ResolvedRule {
+        if rule.is_some() {
+            return ResolvedRule::of(section, rule, Permission::Write);
+        }
+        let deploy = ResolvedRule::of("policy.deploy", self.deploy.as_ref(), Permission::Write);
+        ResolvedRule { approvals: 0, checks: Vec::new(), ..deploy }
     }
 }
 
@@ -181,6 +237,31 @@ mod tests {
             ]
         );
         assert!(policy.rules("help", false).is_empty());
+    }
+
+    #[test]
+    fn undoing_waits_for_nobody() {
+        let deploy = Rule {
+            permission: Some(Permission::Maintain),
+            approvals: 2,
+            checks: vec!["test".into()],
+            ..Rule::default()
+        };
+        let policy = Policy { deploy: Some(deploy), ..Policy::default() };
+        for verb in ["rollback", "promote"] {
+            let rule = policy.rules(verb, false).remove(0);
+            assert_eq!((rule.permission, rule.approvals, rule.checks.len()), (Permission::Maintain, 0, 0), "{verb}");
+        }
+        assert_eq!(policy.rules("unlock", false)[0].permission, Permission::Maintain);
+        assert_eq!(policy.fork_rule().approvals, 1);
+    }
+
+    #[test]
+    fn branches_are_names_or_prefixes() {
+        let policy = Policy { branches: vec!["next".into(), "release/*".into()], ..Policy::default() };
+        for (branch, may) in [("main", true), ("next", true), ("release/1", true), ("nextish", false), ("lax", false)] {
+            assert_eq!(policy.deploys_from(branch, "main"), may, "{branch}");
+        }
     }
 
     #[test]
