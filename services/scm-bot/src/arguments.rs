@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kfops_core::{Failure, Reason, ResourceId};
+use kfops_project::Environment;
 
 use crate::verb::Verb;
 
@@ -28,6 +29,8 @@ pub struct Arguments {
     pub to: Option<String>,
     /// `/cancel`, `/retry`: only this command.
     pub command: Option<String>,
+    /// `/unlock`: whose lock; production where nothing is said.
+    pub environment: Option<Environment>,
 }
 
 impl Arguments {
@@ -76,6 +79,8 @@ impl Arguments {
                 {
                     arguments.command = Some(id(verb, "commands", name)?);
                 }
+                (Verb::Unlock, "production") => arguments.environment = Some(Environment::Production),
+                (Verb::Unlock, "staging") => arguments.environment = Some(Environment::Staging),
                 (Verb::Build, image) if !image.starts_with('-') && inline.is_none() => {
                     arguments.images.push(image.to_owned());
                 }
@@ -121,7 +126,10 @@ fn percentages(verb: Verb, text: &str) -> Result<Vec<u8>, Failure> {
                 percentages.push(percent);
             }
             _ => {
-                let what = format!("--canary {}: write rising percentages from 1 to 99, like 10,50, or 0 for none", short(text));
+                let what = format!(
+                    "--canary {}: write rising percentages from 1 to 99, like 10,50, or 0 for none",
+                    short(text)
+                );
                 return Err(wrong(verb, what));
             }
         }

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     arguments::Arguments,
     grammar::{Line, MOST},
+    ports::{Annotation, DeploymentState},
     step::{Stage, Step, StepState},
     verb::Verb,
 };
 pub use crate::{
-    lineage::{Image, Lineage, Model, Source},
+    lineage::{Image, Lineage, Model, Restored, Source},
     repository::Repository,
 };
 
@@ -102,6 +103,9 @@ pub struct Posted {
     /// The deployment.
     #[serde(default)]
     pub deployment: Option<String>,
+    /// The newest status of the deployment.
+    #[serde(default)]
+    pub deployment_shown: Option<DeploymentState>,
     /// The last word was said.
     pub finished: bool,
 }
@@ -193,6 +197,9 @@ pub struct Command {
     /// The branch has moved on to this commit.
     #[serde(default)]
     pub superseded_by: Option<String>,
+    /// Ids of the commands that `/cancel`, `/promote` or `/unlock` is about.
+    #[serde(default)]
+    pub acts_on: Vec<String>,
     /// The command whose work this one takes up again.
     #[serde(default)]
     pub retry_of: Option<String>,
@@ -201,6 +208,9 @@ pub struct Command {
     /// The fence of that lock.
     #[serde(default)]
     pub fence: u64,
+    /// Lines of the repository's files that are wrong.
+    #[serde(default)]
+    pub annotations: Vec<Annotation>,
     /// Markdown: the answer of a verb that only reads, or what a verb that acts on commands did.
     #[serde(default)]
     pub answer: String,
@@ -245,9 +255,11 @@ impl Command {
             cancel: false,
             canceled_by: String::new(),
             superseded_by: None,
+            acts_on: Vec::new(),
             retry_of: None,
             target: None,
             fence: 0,
+            annotations: Vec::new(),
             answer: String::new(),
         }
     }
@@ -299,6 +311,11 @@ impl Command {
     /// The id of a resource that a worker makes for this command: `b-`, `v-`, `r-`, `d-` and always the same rest.
     #[must_use]
     pub fn resource(&self, stage: Stage) -> String {
+        // What was taken over from an earlier command keeps its name.
+        let kept = self.step(if stage == Stage::Tag { Stage::Build } else { stage }).map(|step| step.resource.as_str());
+        if let Some((_, id)) = kept.and_then(|name| name.split_once('/')) {
+            return id.to_owned();
+        }
         let prefix = match stage {
             Stage::Build | Stage::Tag => "b",
             Stage::Compile => "v",
@@ -350,6 +367,23 @@ impl Command {
         if let Some(at) = self.steps.iter().position(|step| step.stage == stage) {
             self.steps.splice(at + 1..at + 1, parts);
         }
+    }
+
+    /// Takes over what others wish of it: that it ends, that it does not begin.
+    pub fn take_wishes(&mut self, stored: &Self) {
+        if stored.cancel && !self.cancel {
+            self.cancel = true;
+            self.canceled_by.clone_from(&stored.canceled_by);
+        }
+        if self.superseded_by.is_none() {
+            self.superseded_by.clone_from(&stored.superseded_by);
+        }
+    }
+
+    /// Whether anything was begun beyond the gate.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.steps.iter().any(|step| step.stage != Stage::Gate && step.state != StepState::Pending)
     }
 
     /// Where its comments and commands queue up.

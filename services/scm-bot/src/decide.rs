@@ -91,6 +91,9 @@ pub fn decide(command: &Command, observed: Observed) -> Action {
         StepState::Canceled => return Action::Conclude(State::Canceled),
         _ => {}
     }
+    if command.superseded_by.is_some() && command.verb.uses_code() && !command.begun() {
+        return Action::Conclude(State::Superseded);
+    }
     // Once the model is live, merge and labels follow: a half-told story helps nobody.
     if command.cancel && !command.progress(Stage::Rollout).done() {
         let working = progress == StepState::Running && stage.collection().is_some();
@@ -99,7 +102,7 @@ pub fn decide(command: &Command, observed: Observed) -> Action {
     if command.pull.is_none() && command.verb != Verb::Help {
         return Action::ReadHead;
     }
-    if !observed.turn && !command.verb.only_reads() {
+    if !observed.turn && command.verb.takes_turns() {
         return Action::AwaitTurn;
     }
     // From the second look at the gate on, nobody else may change what is live there.

@@ -17,6 +17,7 @@ fn command(verb: Verb) -> Command {
 fn pull() -> PullRequest {
     PullRequest {
         head: "a".repeat(40),
+        author: String::new(),
         base: "main".into(),
         open: true,
         merged: false,

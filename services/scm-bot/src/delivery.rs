@@ -1,12 +1,13 @@
 //! A webhook's payload: what of it is a command. Only what is needed is read, and nothing in it is believed but what
 //! GitHub signs for: who commented what where.
 
-use kfops_core::{Failure, Reason};
+use kfops_core::{Failure, Reason, ResourceId};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     command::Repository,
     grammar::{self, Line},
+    ports::Button,
 };
 
 /// The commands of a comment.
@@ -22,6 +23,41 @@ pub struct Comment {
     pub actor: String,
     /// What; never empty.
     pub lines: Vec<Line>,
+}
+
+/// What a delivery says that is of interest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It could have, and says nothing; remembered so that nobody looks for it again.
+    Nothing,
+    /// Somebody wrote commands.
+    Comment(Comment),
+    /// The branch of a pull request moved.
+    Moved {
+        /// Where.
+        repository: Repository,
+        /// Where.
+        pull_request: u64,
+        /// The new head.
+        head: String,
+    },
+    /// Somebody pressed a button of a check run.
+    Pressed(Press),
+}
+
+/// A button that was pressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Press {
+    /// Where.
+    pub repository: Repository,
+    /// Id of the check run.
+    pub check: u64,
+    /// Id of the command that the check run belongs to, as it says.
+    pub command: String,
+    /// Which.
+    pub button: Button,
+    /// Who.
+    pub actor: String,
 }
 
 #[derive(Deserialize)]
@@ -58,23 +94,75 @@ struct RepositoryBody {
     full_name: String,
 }
 
+#[derive(Deserialize)]
+struct PullPayload {
+    action: String,
+    number: u64,
+    pull_request: PullBody,
+    repository: RepositoryBody,
+}
+
+#[derive(Deserialize)]
+struct PullBody {
+    head: Head,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    sha: String,
+}
+
+#[derive(Deserialize)]
+struct CheckPayload {
+    action: String,
+    check_run: CheckBody,
+    requested_action: Option<ActionBody>,
+    repository: RepositoryBody,
+    sender: User,
+}
+
+#[derive(Deserialize)]
+struct CheckBody {
+    id: u64,
+    external_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ActionBody {
+    identifier: String,
+}
+
+fn wrong(message: String) -> Failure {
+    Failure::new(Reason::InvalidArgument, message).on("payload")
+}
+
 /// Reads a delivery; None when it is of no interest.
-pub fn read(event: &str, payload: &[u8], bot_login: &str) -> Result<Option<Comment>, Failure> {
-    let wrong = |message: String| Failure::new(Reason::InvalidArgument, message).on("payload");
-    if event != "issue_comment" {
-        serde_json::from_slice::<IgnoredAny>(payload).map_err(|error| wrong(format!("not JSON: {error}")))?;
-        return Ok(None);
+pub fn read(event: &str, payload: &[u8], bot_login: &str) -> Result<Option<Event>, Failure> {
+    match event {
+        "issue_comment" => read_comment(payload, bot_login),
+        "pull_request" => read_pull(payload),
+        "check_run" => read_check(payload, bot_login),
+        _ => {
+            serde_json::from_slice::<IgnoredAny>(payload).map_err(|error| wrong(format!("not JSON: {error}")))?;
+            Ok(None)
+        }
     }
+}
+
+fn read_comment(payload: &[u8], bot_login: &str) -> Result<Option<Event>, Failure> {
     let payload: Payload =
         serde_json::from_slice(payload).map_err(|error| wrong(format!("not an issue_comment event: {error}")))?;
     // Edited and deleted comments start nothing: what was read once is what counts.
-    if payload.action != "created" || payload.issue.pull_request.is_none() {
+    if payload.action != "created" {
         return Ok(None);
     }
-    let Some(user) = payload.comment.user else { return Ok(None) };
+    if payload.issue.pull_request.is_none() {
+        return Ok(Some(Event::Nothing));
+    }
+    let Some(user) = payload.comment.user else { return Ok(Some(Event::Nothing)) };
     let bot = |user: &User| user.kind == "Bot" || user.login.eq_ignore_ascii_case(bot_login);
     if bot(&user) || payload.sender.as_ref().is_some_and(bot) {
-        return Ok(None);
+        return Ok(Some(Event::Nothing));
     }
     let repository = Repository::parse(&payload.repository.full_name).map_err(wrong)?;
     if !login(&user.login) {
@@ -83,16 +171,53 @@ pub fn read(event: &str, payload: &[u8], bot_login: &str) -> Result<Option<Comme
     let body = payload.comment.body.unwrap_or_default();
     // Our own words, should the settings name the wrong login: answering them would never end.
     if body.starts_with("<!-- kfops:") {
-        return Ok(None);
+        return Ok(Some(Event::Nothing));
     }
     let lines = grammar::parse(&body);
-    Ok((!lines.is_empty()).then_some(Comment {
+    if lines.is_empty() {
+        return Ok(Some(Event::Nothing));
+    }
+    Ok(Some(Event::Comment(Comment {
         repository,
         pull_request: payload.issue.number,
         id: payload.comment.id,
         actor: user.login,
         lines,
-    }))
+    })))
+}
+
+fn read_pull(payload: &[u8]) -> Result<Option<Event>, Failure> {
+    let payload: PullPayload =
+        serde_json::from_slice(payload).map_err(|error| wrong(format!("not a pull_request event: {error}")))?;
+    if payload.action != "synchronize" {
+        return Ok(None);
+    }
+    let head = payload.pull_request.head.sha;
+    if !(40..=64).contains(&head.len()) || !head.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(wrong("pull_request.head.sha is not a commit".to_owned()));
+    }
+    let repository = Repository::parse(&payload.repository.full_name).map_err(wrong)?;
+    Ok(Some(Event::Moved { repository, pull_request: payload.number, head }))
+}
+
+fn read_check(payload: &[u8], bot_login: &str) -> Result<Option<Event>, Failure> {
+    let payload: CheckPayload =
+        serde_json::from_slice(payload).map_err(|error| wrong(format!("not a check_run event: {error}")))?;
+    let button = match (payload.action.as_str(), payload.requested_action.as_ref()) {
+        ("rerequested", _) => Some(Button::Retry),
+        ("requested_action", Some(action)) => {
+            [Button::Retry, Button::Cancel].into_iter().find(|button| button.identifier() == action.identifier)
+        }
+        _ => return Ok(None),
+    };
+    let command = payload.check_run.external_id.filter(|id| ResourceId::parse(id).is_ok());
+    let (Some(button), Some(command)) = (button, command) else { return Ok(Some(Event::Nothing)) };
+    let actor = payload.sender;
+    if actor.kind == "Bot" || actor.login.eq_ignore_ascii_case(bot_login) || !login(&actor.login) {
+        return Ok(Some(Event::Nothing));
+    }
+    let repository = Repository::parse(&payload.repository.full_name).map_err(wrong)?;
+    Ok(Some(Event::Pressed(Press { repository, check: payload.check_run.id, command, button, actor: actor.login })))
 }
 
 /// Whether the text can be a GitHub login: it becomes part of a URL.
@@ -103,6 +228,7 @@ pub fn login(text: &str) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::panic, reason = "a test that is wrong ends")]
 mod tests {
     use serde_json::json;
 
@@ -122,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_comment_on_a_pull_request_is_read() {
-        let comment = read("issue_comment", &payload(|_| {}), "kfops[bot]").unwrap().unwrap();
+        let read = read("issue_comment", &payload(|_| {}), "kfops[bot]").unwrap();
+        let Some(Event::Comment(comment)) = read else { panic!("{read:?}") };
         assert_eq!((comment.pull_request, comment.id, comment.actor.as_str()), (3, 7, "author"));
     }
 
@@ -139,9 +266,32 @@ mod tests {
             |p| p["comment"]["body"] = "<!-- kfops:c-1 -->\n\n/deploy".into(),
         ];
         for (number, change) in changes.into_iter().enumerate() {
-            assert_eq!(read("issue_comment", &payload(change), "kfops[bot]").unwrap(), None, "case {number}");
+            let read = read("issue_comment", &payload(change), "kfops[bot]").unwrap();
+            assert!(matches!(read, None | Some(Event::Nothing)), "case {number}: {read:?}");
         }
         assert_eq!(read("push", b"{}", "kfops[bot]").unwrap(), None);
+    }
+
+    #[test]
+    fn a_push_and_a_button_are_read() {
+        let head = "3".repeat(40);
+        let pushed = json!({
+            "action": "synchronize", "number": 3, "pull_request": {"head": {"sha": head}},
+            "repository": {"full_name": "o/r"},
+        });
+        let pushed = read("pull_request", &serde_json::to_vec(&pushed).unwrap(), "b").unwrap().unwrap();
+        assert!(matches!(pushed, Event::Moved { pull_request: 3, head: sha, .. } if sha == head));
+        let mut pressed = json!({
+            "action": "requested_action", "requested_action": {"identifier": "cancel"},
+            "check_run": {"id": 9, "external_id": "c-1"}, "repository": {"full_name": "o/r"},
+            "sender": {"login": "boss", "type": "User"},
+        });
+        let event = read("check_run", &serde_json::to_vec(&pressed).unwrap(), "b").unwrap().unwrap();
+        let Event::Pressed(press) = event else { panic!("{event:?}") };
+        assert_eq!((press.button, press.command.as_str(), press.actor.as_str()), (Button::Cancel, "c-1", "boss"));
+        pressed["check_run"]["external_id"] = "../x".into();
+        let event = read("check_run", &serde_json::to_vec(&pressed).unwrap(), "b").unwrap();
+        assert_eq!(event, Some(Event::Nothing));
     }
 
     #[test]

@@ -3,17 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
 };
 
 use futures::{Stream, StreamExt as _};
 use kfops_core::{Clock, Failure, Reason};
-use kfops_project::Project;
 use kfops_rpc::Lifecycle;
 use kfops_store::Store;
 use kfops_telemetry::Tracer;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     command::{Command, Repository},
@@ -23,13 +20,8 @@ use crate::{
     settings::Settings,
 };
 
-/// How long the base branch's kfops.yaml is remembered.
-const REMEMBERED: Duration = Duration::from_secs(60);
 /// Most commands of a pull request that are looked at.
 const HISTORY: usize = 1000;
-
-/// What the base branches' files said, and when.
-type Bases = HashMap<(Repository, String), (SystemTime, Option<Project>)>;
 
 /// What all commands share.
 pub(crate) struct Engine {
@@ -42,27 +34,27 @@ pub(crate) struct Engine {
     pub(crate) tracer: Tracer,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) turns: Line,
-    pub(crate) targets: Line,
+    /// Changes whenever the lock of a target may have been freed.
+    pub(crate) freed: watch::Sender<()>,
     pub(crate) watchers: Mutex<HashMap<String, watch::Sender<Option<Command>>>>,
-    pub(crate) cancels: Mutex<HashMap<String, CancellationToken>>,
-    pub(crate) bases: Mutex<Bases>,
+    /// Wakes the driver of a command when somebody wrote a wish into its record.
+    pub(crate) wishes: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 impl Engine {
     /// Drives a command to its end, in a task of its own.
     pub(crate) fn admit(self: &Arc<Self>, command: Command) {
-        let cancel = CancellationToken::new();
-        lock(&self.cancels).insert(command.id.clone(), cancel.clone());
+        let wish = Arc::new(Notify::new());
+        lock(&self.wishes).insert(command.id.clone(), Arc::clone(&wish));
         // Places in the lines are taken here, in the order of the calls, not in that of the scheduler.
-        let driver = Driver::new(Arc::clone(self), command, cancel);
+        let driver = Driver::new(Arc::clone(self), command, wish);
         self.lifecycle.spawn(driver.run());
     }
 
     /// Goes on with everything that has not ended.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Failure> {
         let mut open = self.ledger.open().await?;
-        // Who was changing what is live gets its lock back before anyone else asks for it.
-        open.sort_by_key(|command| (command.target.is_none(), command.seq));
+        open.sort_by_key(|command| command.seq);
         for command in open {
             tracing::info!(command = command.id, verb = command.verb.as_str(), "resumed");
             self.admit(command);
@@ -77,31 +69,59 @@ impl Engine {
             if let Some(stored) = self.ledger.update(command.clone()).await? {
                 *command = stored;
                 self.notify(command);
+                if command.outcome.is_some() {
+                    self.freed.send_replace(());
+                }
                 return Ok(());
             }
-            // The only other writer is `cancel`.
+            // The only other writers are `cancel` and `supersede`.
             let stored = self.ledger.get(&command.id).await?;
             if stored.state.ended() {
                 return Err(Failure::internal(format!("commands/{} was ended by another process", command.id)));
             }
-            command.cancel |= stored.cancel;
+            command.take_wishes(&stored);
             command.version = stored.version;
         }
     }
 
-    /// Asks that a command ends. One that has ended stays as it is.
-    pub(crate) async fn cancel(&self, id: &str) -> Result<Command, Failure> {
+    /// Asks that a command ends; `by` says who and how, for people. One that has ended stays as it is.
+    pub(crate) async fn cancel(&self, id: &str, by: &str) -> Result<Command, Failure> {
+        self.wish(id, |command| {
+            let new = !command.cancel;
+            if new {
+                command.cancel = true;
+                command.canceled_by = by.to_owned();
+            }
+            new
+        })
+        .await
+    }
+
+    /// Tells what has not begun yet that the branch of its pull request has moved on.
+    pub(crate) async fn supersede(&self, repository: &Repository, number: u64, head: &str) -> Result<(), Failure> {
+        for command in self.ledger.open().await? {
+            let same = command.repository == *repository && command.pull_request == number;
+            // Its head is read at once: without one, it was received a moment before the push or after it.
+            let other = command.pull.as_ref().is_some_and(|pull| pull.head != head);
+            if same && other && command.verb.uses_code() && !command.begun() {
+                self.wish(&command.id, |command| command.superseded_by.replace(head.to_owned()).is_none()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a wish into a command that has not ended, and wakes its driver.
+    async fn wish(&self, id: &str, change: impl Fn(&mut Command) -> bool) -> Result<Command, Failure> {
         loop {
             let mut command = self.ledger.get(id).await?;
-            if command.state.ended() || command.cancel {
+            if command.state.ended() || !change(&mut command) {
                 return Ok(command);
             }
-            command.cancel = true;
             command.updated = self.clock.now();
             if let Some(stored) = self.ledger.update(command).await? {
                 self.notify(&stored);
-                if let Some(token) = lock(&self.cancels).get(id) {
-                    token.cancel();
+                if let Some(wish) = lock(&self.wishes).get(id) {
+                    wish.notify_one();
                 }
                 return Ok(stored);
             }
@@ -152,7 +172,7 @@ impl Engine {
 
     /// Forgets what only an open command needs.
     pub(crate) fn dismiss(&self, id: &str) {
-        lock(&self.cancels).remove(id);
+        lock(&self.wishes).remove(id);
     }
 
     /// The other commands of a pull request, newest first.
@@ -169,27 +189,6 @@ impl Engine {
             }
         }
         Ok(all)
-    }
-
-    /// The base branch's project, if it was read a moment ago.
-    pub(crate) fn remembered(&self, key: &(Repository, String)) -> Option<Option<Project>> {
-        let now = self.clock.now();
-        let bases = lock(&self.bases);
-        let (read, project) = bases.get(key)?;
-        now.duration_since(*read).is_ok_and(|age| age < REMEMBERED).then(|| project.clone())
-    }
-
-    /// Remembers the base branch's project.
-    pub(crate) fn remember(&self, key: (Repository, String), project: Option<Project>) {
-        let now = self.clock.now();
-        let mut bases = lock(&self.bases);
-        bases.retain(|_, (read, _)| now.duration_since(*read).is_ok_and(|age| age < REMEMBERED));
-        bases.insert(key, (now, project));
-    }
-
-    /// A merge changes the base branch.
-    pub(crate) fn forget(&self, repository: &Repository) {
-        lock(&self.bases).retain(|(known, _), _| known != repository);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rules of the gate, each a pure function. A refusal names the rule and the way out.
 
 use kfops_core::{Failure, Reason};
-use kfops_project::{Permission, ResolvedRule};
+use kfops_project::{Permission, Policy, ResolvedRule};
 
 use crate::{
     command::{Command, PullRequest},
@@ -42,25 +42,40 @@ pub fn actor(command: &Command, has: Option<Permission>, least: Permission, sect
     .action("ask someone who has it to write the command"))
 }
 
-/// The pull request is open, and of this repository.
-pub fn fit(command: &Command, pull: &PullRequest) -> Result<(), Failure> {
+/// The pull request is open.
+pub fn fit(pull: &PullRequest) -> Result<(), Failure> {
     if !pull.open {
         let what = if pull.merged { "merged" } else { "closed" };
         let action = if pull.merged { "open a new pull request for further changes" } else { "reopen it first" };
         return Err(Failure::new(Reason::PullRequestClosed, format!("the pull request is {what}")).action(action));
     }
-    if pull.fork {
-        return Err(Failure::new(
-            Reason::PolicyRefused,
-            "the pull request comes from a fork, and code from a fork is not run",
-        )
-        .action(format!(
-            "someone with write permission can push its commit {} to a branch of {} and open a pull request from there",
-            short(&pull.head),
-            command.repository,
-        )));
-    }
     Ok(())
+}
+
+/// The pull request goes into a branch from which something may be deployed.
+pub fn branch(command: &Command, policy: &Policy, base: &str, default_branch: &str) -> Result<(), Failure> {
+    if policy.deploys_from(base, default_branch) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Reason::PolicyRefused,
+        format!("the pull request goes into {base}, and models are deployed from pull requests into {default_branch}"),
+    )
+    .action(format!(
+        "change its base to {default_branch} and /{} again, or name {base} under policy.branches in {default_branch}",
+        command.verb.as_str()
+    )))
+}
+
+/// The branch moved on before the command was begun.
+#[must_use]
+pub fn superseded(command: &Command) -> Failure {
+    let head = command.superseded_by.as_deref().unwrap_or_default();
+    Failure::new(
+        Reason::Superseded,
+        format!("the branch moved on from {} to {} before this was begun", short(command.commit()), short(head)),
+    )
+    .action(format!("write /{} again for the new commit", command.verb.as_str()))
 }
 
 /// The actor is among the named people.
@@ -75,12 +90,11 @@ pub fn named(command: &Command, rule: &ResolvedRule, in_team: bool) -> Result<()
         .action("ask one of them to write the command"))
 }
 
-/// Enough people other than the author of the command approved this very commit.
-pub fn approved(command: &Command, rule: &ResolvedRule, reviews: &[Review]) -> Result<(), Failure> {
+/// Enough people other than `not` approved this very commit.
+pub fn approved(command: &Command, rule: &ResolvedRule, reviews: &[Review], not: &str) -> Result<(), Failure> {
     let mut last: Vec<&Review> = Vec::new();
-    let counts = |review: &&Review| {
-        review.insider && review.state != "COMMENTED" && !review.user.eq_ignore_ascii_case(&command.actor)
-    };
+    let counts =
+        |review: &&Review| review.insider && review.state != "COMMENTED" && !review.user.eq_ignore_ascii_case(not);
     for review in reviews.iter().filter(counts) {
         last.retain(|earlier| earlier.user != review.user);
         last.push(review);
@@ -99,7 +113,7 @@ pub fn approved(command: &Command, rule: &ResolvedRule, reviews: &[Review]) -> R
             rule.section,
             count(u64::from(rule.approvals), "approval"),
             short(command.commit()),
-            command.actor,
+            not,
             if current == 1 { "is" } else { "are" },
         ),
     )

@@ -11,6 +11,7 @@ use crate::command::{Model, Origin, Repository};
 fn pull() -> PullRequest {
     PullRequest {
         head: "3f2c1e7".repeat(6)[..40].to_owned(),
+        author: String::new(),
         base: "main".into(),
         open: true,
         merged: false,
@@ -57,15 +58,10 @@ fn permissions() {
 }
 
 #[test]
-fn closed_merged_and_forked() {
-    let build = command(Verb::Build);
-    fit(&build, &pull()).unwrap();
-    assert_eq!(refusal(fit(&build, &PullRequest { open: false, ..pull() })).0, Reason::PullRequestClosed);
-    assert_eq!(
-        refusal(fit(&build, &PullRequest { open: false, merged: true, ..pull() })).1,
-        "the pull request is merged"
-    );
-    assert_eq!(refusal(fit(&build, &PullRequest { fork: true, ..pull() })).0, Reason::PolicyRefused);
+fn closed_and_merged() {
+    fit(&pull()).unwrap();
+    assert_eq!(refusal(fit(&PullRequest { open: false, ..pull() })).0, Reason::PullRequestClosed);
+    assert_eq!(refusal(fit(&PullRequest { open: false, merged: true, ..pull() })).1, "the pull request is merged");
 }
 
 #[test]
@@ -89,7 +85,8 @@ fn approvals_are_of_this_commit_and_by_insiders() {
         commit: commit.into(),
     };
     let head = deploy.commit().to_owned();
-    approved(&deploy, &one, &[review("a", "APPROVED", &head, true), review("a", "COMMENTED", &head, true)]).unwrap();
+    approved(&deploy, &one, &[review("a", "APPROVED", &head, true), review("a", "COMMENTED", &head, true)], "author")
+        .unwrap();
     for reviews in [
         vec![],
         vec![review("a", "APPROVED", &head, false)],
@@ -99,9 +96,9 @@ fn approvals_are_of_this_commit_and_by_insiders() {
         vec![review("a", "APPROVED", &head, true), review("a", "CHANGES_REQUESTED", &head, true)],
         vec![review("a", "APPROVED", &head, true), review("a", "DISMISSED", &head, true)],
     ] {
-        assert_eq!(refusal(approved(&deploy, &one, &reviews)).0, Reason::PolicyRefused);
+        assert_eq!(refusal(approved(&deploy, &one, &reviews, "author")).0, Reason::PolicyRefused);
     }
-    let message = refusal(approved(&deploy, &one, &[review("a", "APPROVED", "old", true)])).1;
+    let message = refusal(approved(&deploy, &one, &[review("a", "APPROVED", "old", true)], "author")).1;
     assert_eq!(
         message,
         "policy.deploy asks for 1 approval of 3f2c1e7 by others than author; there are 0, and 1 of an older commit"

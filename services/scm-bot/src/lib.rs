@@ -13,6 +13,7 @@ mod engine;
 pub mod gate;
 pub mod github;
 pub mod grammar;
+mod intake;
 mod line;
 pub mod lineage;
 pub mod local;
@@ -25,5 +26,6 @@ pub mod step;
 pub mod verb;
 pub mod workers;
 
-pub use service::{Ports, Service, ServiceError};
+pub use intake::{Taken, Webhook};
+pub use service::{Handle, Ports, Service, ServiceError};
 pub use settings::{GitHubSettings, MergeMethod, Settings, TimeoutSettings, WorkerSettings};

@@ -37,6 +37,19 @@ pub struct Source {
     pub commit: String,
 }
 
+/// What a `/rollback` brings back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The revision whose model comes back.
+    pub revision: String,
+    /// Id of the rollout that made it.
+    pub rollout: String,
+    /// How that one was served.
+    pub serving: kfops_project::Serving,
+    /// The pull request that deployed it.
+    pub pull_request: u64,
+}
+
 /// commit -> source archive -> images -> version -> run -> model -> revision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,4 +80,6 @@ pub struct Lineage {
     pub endpoint: String,
     /// The commit that the merge made.
     pub merge_commit: String,
+    /// `/rollback`: what it brings back.
+    pub restored: Option<Restored>,
 }

@@ -14,8 +14,10 @@ use tonic::service::Routes;
 
 use crate::{
     api::{Api, SERVICES},
+    command::Command,
     engine::Engine,
     github::GitHubClient,
+    intake::{Intake, Taken, Webhook},
     line::Line,
     local::{SqliteLedger, SystemEntropy},
     ports::{Entropy, GitHub, Ledger, Workers},
@@ -85,10 +87,9 @@ impl Service {
         Ok(Self { settings, ports })
     }
 
-    /// Resumes open commands, then serves until the lifecycle stops.
-    pub async fn serve(self, listener: TcpListener, lifecycle: Lifecycle) -> Result<(), ServiceError> {
+    /// Goes on with open commands, without a server: for `serve`, and for whoever calls it in the same process.
+    pub async fn start(self, lifecycle: Lifecycle) -> Result<Handle, Failure> {
         let Self { settings, ports } = self;
-        let patience = settings.timeouts.shutdown.get();
         let engine = Arc::new(Engine {
             settings,
             ledger: ports.ledger,
@@ -96,23 +97,45 @@ impl Service {
             workers: ports.workers,
             clock: ports.clock,
             store: ports.store,
-            tracer: ports.tracer.clone(),
-            lifecycle: lifecycle.clone(),
+            tracer: ports.tracer,
+            lifecycle,
             turns: Line::default(),
-            targets: Line::default(),
+            freed: tokio::sync::watch::channel(()).0,
             watchers: Mutex::default(),
-            cancels: Mutex::default(),
-            bases: Mutex::default(),
+            wishes: Mutex::default(),
         });
         engine.resume().await?;
-        let api = Api { engine, entropy: ports.entropy };
+        Ok(Handle(Intake { engine, entropy: ports.entropy }))
+    }
+
+    /// Resumes open commands, then serves until the lifecycle stops.
+    pub async fn serve(self, listener: TcpListener, lifecycle: Lifecycle) -> Result<(), ServiceError> {
+        let patience = self.settings.timeouts.shutdown.get();
+        let Handle(intake) = self.start(lifecycle.clone()).await?;
+        let tracer = intake.engine.tracer.clone();
+        let api = Api { engine: Arc::clone(&intake.engine), intake };
         let mut routes = Routes::builder();
         routes.add_service(CommandServiceServer::new(api.clone()));
         routes.add_service(DeliveryServiceServer::new(api).max_decoding_message_size(LARGEST_MESSAGE));
         let served = kfops_rpc::serve(listener, routes.routes(), SERVICES, &lifecycle).await;
         lifecycle.finish(patience).await;
-        let tracer = ports.tracer;
         tokio::task::spawn_blocking(move || tracer.flush()).await.ok();
         Ok(served?)
+    }
+}
+
+/// The running service, to talk to in the same process. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Intake);
+
+impl Handle {
+    /// Takes a webhook; returns once it is stored durably.
+    pub async fn take(&self, webhook: Webhook) -> Result<Taken, Failure> {
+        self.0.take(webhook).await
+    }
+
+    /// Asks that a command ends; `by` says who and how, for people.
+    pub async fn cancel(&self, id: &str, by: &str) -> Result<Command, Failure> {
+        self.0.engine.cancel(id, by).await
     }
 }

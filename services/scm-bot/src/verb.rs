@@ -105,7 +105,7 @@ impl Verb {
             Self::Retry => "/retry [COMMAND]",
             Self::Status => "/status",
             Self::Why => "/why",
-            Self::Unlock => "/unlock",
+            Self::Unlock => "/unlock [production|staging]",
             Self::Help => "/help",
         }
     }
@@ -122,12 +122,14 @@ impl Verb {
             Self::Ship => "builds, runs, deploys and merges",
             Self::Plan => "shows what would be built, run and changed, and changes nothing",
             Self::Promote => "ends the canary of the deployment under way: the new model gets all traffic now",
-            Self::Rollback => "brings the last good model back to production, or the one of a revision, without a rebuild",
+            Self::Rollback => {
+                "brings the last good model back to production, or the one of a revision, without a rebuild"
+            }
             Self::Cancel => "ends what is under way in this pull request (all, or one command)",
             Self::Retry => "does again what failed of the last command, and nothing that succeeded",
             Self::Status => "shows the commands of this pull request, the locks, and what is live",
             Self::Why => "shows where the live model comes from, checked link by link",
-            Self::Unlock => "takes the lock of production from the command that holds it, and ends that command",
+            Self::Unlock => "takes the lock of a target from the command that holds it, and ends that command",
             Self::Help => "shows this",
         }
     }
@@ -142,6 +144,21 @@ impl Verb {
     #[must_use]
     pub const fn acts_on_commands(self) -> bool {
         matches!(self, Self::Promote | Self::Cancel | Self::Unlock)
+    }
+
+    /// Whether it uses the code of the pull request at its commit.
+    #[must_use]
+    pub const fn uses_code(self) -> bool {
+        matches!(
+            self,
+            Self::Build | Self::Run | Self::BuildRun | Self::Deploy | Self::StagingDeploy | Self::Ship | Self::Plan
+        )
+    }
+
+    /// Whether it waits for earlier commands of the pull request, and later ones wait for it.
+    #[must_use]
+    pub const fn takes_turns(self) -> bool {
+        !self.only_reads() && !self.acts_on_commands()
     }
 
     /// Where it deploys to.

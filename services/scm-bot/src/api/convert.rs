@@ -5,6 +5,7 @@ use kfops_rpc::{failure_to_proto, time_to_proto};
 
 use crate::{
     command::{Command, Lineage, Origin, State},
+    ports::Lock,
     step::{Step, StepState},
     verb::Verb,
 };
@@ -104,6 +105,7 @@ fn lineage(lineage: &Lineage, commit: &str) -> pb::Lineage {
 pub(super) fn command(command: &Command) -> pb::Command {
     let (comment, delivery) = match &command.origin {
         Origin::Comment { comment, delivery, .. } => (i64::try_from(*comment).unwrap_or_default(), delivery.clone()),
+        Origin::Button { delivery, .. } => (0, delivery.clone()),
         Origin::Api => (0, String::new()),
     };
     pb::Command {
@@ -131,5 +133,16 @@ pub(super) fn command(command: &Command) -> pb::Command {
         retry_of: command.retry_of.as_ref().map(|id| format!("commands/{id}")).unwrap_or_default(),
         target: command.target.clone().unwrap_or_default(),
         fence: i64::try_from(command.fence).unwrap_or(i64::MAX),
+    }
+}
+
+pub(super) fn lock(lock: &Lock) -> pb::Lock {
+    let name = |id: &String| format!("commands/{id}");
+    pb::Lock {
+        target: lock.target.clone(),
+        holder: lock.holder.as_ref().map(name).unwrap_or_default(),
+        fence: i64::try_from(lock.fence).unwrap_or(i64::MAX),
+        since: Some(time_to_proto(lock.since)),
+        queue: lock.queue.iter().map(name).collect(),
     }
 }

@@ -2,10 +2,10 @@
 
 mod convert;
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream::BoxStream};
-use kfops_core::{Failure, Reason, ResourceId, TraceContext};
+use kfops_core::{Failure, Reason, ResourceId};
 use kfops_proto::command::{
     self as pb, command_service_server::CommandService, delivery_service_server::DeliveryService,
 };
@@ -17,9 +17,9 @@ use crate::{
     delivery,
     engine::Engine,
     grammar::Line,
-    ports::{Accepted, Created, Delivery, Entropy, Filter},
+    intake::{Intake, Webhook},
+    ports::{Created, Filter},
     step::{Step, StepState},
-    verb::Verb,
 };
 
 /// Names for health and routes.
@@ -33,7 +33,7 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) intake: Intake,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -51,40 +51,6 @@ fn id_of(name: &str) -> Result<String, Status> {
 }
 
 impl Api {
-    fn trace(&self) -> TraceContext {
-        TraceContext::from_random(self.entropy.trace())
-    }
-
-    /// The commands of a comment. The first takes the proposed root span; the others get one of their own, with a link.
-    fn commands_of(
-        &self,
-        comment: delivery::Comment,
-        delivery: &str,
-        root: Option<TraceContext>,
-        received: SystemTime,
-    ) -> Vec<Command> {
-        let first = root.unwrap_or_else(|| self.trace());
-        let lines = comment.lines.into_iter().enumerate();
-        lines
-            .map(|(index, line)| {
-                let verb = match &line {
-                    Line::Command { verb, .. } | Line::Unclosed { verb } | Line::TooMany { verb, .. } => *verb,
-                    Line::Typo { .. } => Verb::Help,
-                };
-                let id = Command::id_of_comment(&comment.repository, comment.id, index);
-                let origin = Origin::Comment { delivery: delivery.to_owned(), comment: comment.id, index };
-                let on = (comment.repository.clone(), comment.pull_request);
-                let trace = if index == 0 { first } else { self.trace() };
-                let mut command =
-                    Command::new(id, verb, on, comment.actor.clone(), origin, trace, received).reading(line);
-                if index > 0 {
-                    command.links.push(first);
-                }
-                command
-            })
-            .collect()
-    }
-
     async fn new_command(&self, request: Request<pb::CreateCommandRequest>) -> Result<Command, Status> {
         let root = trace_context(request.metadata());
         let actor = request.metadata().get(ACTOR).and_then(|actor| actor.to_str().ok()).unwrap_or_default().to_owned();
@@ -105,7 +71,7 @@ impl Api {
             return Err(wrong("command.arguments", "there are more than 100, or more than 64 KiB of them"));
         }
         let received = self.engine.clock.now();
-        let trace = root.unwrap_or_else(|| self.trace());
+        let trace = root.unwrap_or_else(|| self.intake.trace());
         let command = Command::new(id.to_string(), verb, (repository, number), actor, Origin::Api, trace, received)
             .reading(Line::Command { verb, arguments: asked.arguments });
         match command.unreadable {
@@ -118,35 +84,17 @@ impl Api {
 #[tonic::async_trait]
 impl DeliveryService for Api {
     async fn accept_delivery(&self, request: Request<pb::AcceptDeliveryRequest>) -> Answer<pb::AcceptDeliveryResponse> {
-        let root = trace_context(request.metadata());
+        let trace = trace_context(request.metadata());
         let request = request.into_inner();
-        if !(1..=200).contains(&request.delivery_id.len()) {
-            return Err(wrong("delivery_id", "it has 1 to 200 characters"));
-        }
-        let bot = &self.engine.settings.github.bot_login;
-        let payload = request.payload;
-        let comment = delivery::read(&request.event, &payload, bot).map_err(status)?;
-        let Some(comment) = comment else {
-            tracing::debug!(event = request.event, delivery = request.delivery_id, "of no interest");
-            return Ok(Response::new(pb::AcceptDeliveryResponse::default()));
-        };
         let received = request.receive_time.as_ref().and_then(time_from_proto);
         let received = received.unwrap_or_else(|| self.engine.clock.now());
-        let commands = self.commands_of(comment, &request.delivery_id, root, received);
-        let delivery = Delivery { id: request.delivery_id, event: request.event, payload, received };
-        // A duplicate started nothing: it lists nothing, so that nobody hangs a span below a root that is not there.
-        let new = match self.engine.ledger.accept(delivery, commands).await.map_err(status)? {
-            Accepted::New(new) => new,
-            Accepted::Duplicate => {
-                return Ok(Response::new(pb::AcceptDeliveryResponse { commands: Vec::new(), duplicate: true }));
-            }
-        };
-        let names = new.iter().map(|command| format!("commands/{}", command.id)).collect();
-        for command in new {
-            tracing::info!(command = command.id, verb = command.verb.as_str(), actor = command.actor, trace_id = %command.trace.trace_id, "received");
-            self.engine.admit(command);
-        }
-        Ok(Response::new(pb::AcceptDeliveryResponse { commands: names, duplicate: false }))
+        let webhook =
+            Webhook { delivery: request.delivery_id, event: request.event, payload: request.payload, received, trace };
+        let taken = self.intake.take(webhook).await.map_err(status)?;
+        Ok(Response::new(pb::AcceptDeliveryResponse {
+            commands: taken.commands.iter().map(|id| format!("commands/{id}")).collect(),
+            duplicate: taken.duplicate,
+        }))
     }
 }
 
@@ -198,9 +146,17 @@ impl CommandService for Api {
     }
 
     async fn cancel_command(&self, request: Request<pb::CancelCommandRequest>) -> Answer<pb::Command> {
+        let by =
+            request.metadata().get(ACTOR).and_then(|actor| actor.to_str().ok()).filter(|actor| delivery::login(actor));
+        let by = by.map_or_else(|| "by a call of the API".to_owned(), |actor| format!("by @{actor} through the API"));
         let id = id_of(&request.get_ref().name)?;
-        let command = self.engine.cancel(&id).await.map_err(status)?;
+        let command = self.engine.cancel(&id, &by).await.map_err(status)?;
         Ok(Response::new(convert::command(&command)))
+    }
+
+    async fn list_locks(&self, _: Request<pb::ListLocksRequest>) -> Answer<pb::ListLocksResponse> {
+        let locks = self.engine.ledger.locks().await.map_err(status)?;
+        Ok(Response::new(pb::ListLocksResponse { locks: locks.iter().map(convert::lock).collect() }))
     }
 
     async fn read_command_log(

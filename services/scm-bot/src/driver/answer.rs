@@ -20,9 +20,9 @@ impl Driver {
     async fn status(&mut self) -> Result<String, Failure> {
         let engine = Arc::clone(&self.engine);
         let history = engine.history(&self.command).await?;
-        let base = self.command.pull.as_ref().map(|pull| pull.base.clone()).unwrap_or_default();
+        self.fresh_look().await?;
         // Without a readable file nobody knows what could be live; the rest is worth showing.
-        let project = self.base_project(&base).await?.unwrap_or_default();
+        let project = self.base().unwrap_or_default();
         let mut live = Vec::new();
         if let Some((project, serving)) =
             project.as_ref().and_then(|project| Some((project, project.serving.as_ref()?)))

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use kfops_core::{Failure, Reason};
-use kfops_project::{Memory, PROJECT_FILES, Permission, Policy, Project, ResolvedRule, render};
+use kfops_project::{Memory, Permission, Policy, Project, ResolvedRule, render};
 
 use super::{Done, Driver};
 use crate::{
     command::{Command, PullRequest},
     gate,
-    ports::Review,
+    ports::Look,
+    step::{Stage, StepState},
     verb::Verb,
 };
 
@@ -27,54 +28,65 @@ macro_rules! rule {
     };
 }
 
-/// What is asked of GitHub at most once for all rules.
-#[derive(Default)]
-struct Seen {
-    reviews: Option<Vec<Review>>,
-    checks: Option<Vec<String>>,
-}
-
 impl Driver {
     /// Who may, and is the pull request fit for it?
     pub(super) async fn gate(&mut self) -> Result<Done, Failure> {
         let engine = Arc::clone(&self.engine);
-        let command = self.command.clone();
-        let verb = command.verb;
-        let has = engine.github.permission(&self.meter, &command.repository, &command.actor).await?;
+        let has = engine.github.permission(&self.meter, &self.command.repository, &self.command.actor).await?;
         let has = gate::permission(&has);
-        let least = if verb.only_reads() { Permission::Read } else { Permission::Write };
-        rule!(gate::actor(&command, has, least, ""));
-        if verb.only_reads() {
+        let reads = matches!(self.command.verb, Verb::Status | Verb::Why | Verb::Help);
+        let least = if reads { Permission::Read } else { Permission::Write };
+        rule!(gate::actor(&self.command, has, least, ""));
+        if self.command.verb == Verb::Help {
             return Ok(Done::Yes(String::new()));
         }
-        let mut pull = self.fresh_pull().await?;
-        rule!(gate::fit(&command, &pull));
-        let options = command.options();
-        let force = options.force && verb.merges();
-        let policy = match self.base_project(&pull.base).await? {
-            Ok(project) => project.map(|project| project.policy).unwrap_or_default(),
+        let mut look = self.fresh_look().await?;
+        let mut said = Vec::new();
+        if self.command.verb == Verb::Retry {
+            rule!(self.take_up(&mut said).await?);
+        }
+        let command = self.command.clone();
+        let verb = command.verb;
+        // The policy is the default branch's, so that no pull request can choose the rules that apply to it.
+        let base = match self.base() {
+            Ok(base) => base,
+            // What is under way can be ended, and what is known can be shown, whatever the file says.
+            Err(_) if reads || verb == Verb::Cancel => None,
             Err(failure) => return Ok(Done::No(failure)),
         };
-        let mut seen = Seen::default();
-        for rule in policy.rules(verb.as_str(), force) {
-            if let Err(failure) = self.rule(&command, has, &rule, &mut seen).await? {
-                return Ok(Done::No(failure));
+        let policy = base.map(|project| project.policy).unwrap_or_default();
+        if verb.uses_code() {
+            rule!(gate::fit(&look.pull));
+            if look.pull.head != command.commit() {
+                self.command.superseded_by = Some(look.pull.head);
+                return Ok(Done::Interrupted);
             }
         }
-        let mut said = Vec::new();
-        if verb == Verb::Run
-            && let Err(failure) = self.choose_version(&mut said).await?
-        {
-            return Ok(Done::No(failure));
+        if verb.uses_code() && verb.environment().is_some() {
+            rule!(gate::branch(&command, &policy, &look.pull.base, &look.default_branch));
         }
-        if verb.needs_run()
-            && let Err(failure) = self.choose_run(&mut said).await?
-        {
-            return Ok(Done::No(failure));
+        let force = command.options().force && verb.merges();
+        let mut rules = policy.rules(verb.as_str(), force);
+        if verb.acts_on_commands() {
+            rule!(self.choose_commands().await?);
+            if verb == Verb::Cancel && self.all_own().await? {
+                rules.clear();
+            }
         }
-        if verb.merges() {
-            rule!(gate::unmoved(&command, &pull));
-            rule!(self.can_land(&mut pull, force, &policy, &mut said).await?);
+        for rule in &rules {
+            rule!(self.rule(&command, has, rule, &look, false).await?);
+        }
+        if verb.uses_code() && look.pull.fork {
+            rule!(self.rule(&command, has, &policy.fork_rule(), &look, true).await?);
+        }
+        match verb {
+            Verb::Run if !self.done(Stage::Run) => rule!(self.choose_version(&mut said).await?),
+            Verb::Rollback if !self.done(Stage::Rollout) => rule!(self.choose_revision(&mut said).await?),
+            _ if verb.needs_run() => rule!(self.choose_run(&mut said).await?),
+            _ => {}
+        }
+        if verb.merges() && !self.done(Stage::Merge) {
+            rule!(self.can_land(&mut look, force, &policy, &mut said).await?);
         }
         Ok(Done::Yes(said.join(", ")))
     }
@@ -86,17 +98,24 @@ impl Driver {
             return Ok(Done::Skipped("the gate passed a moment ago".into()));
         }
         let command = self.command.clone();
-        let mut pull = self.pull_now().await?;
-        rule!(gate::fit(&command, &pull));
-        rule!(gate::unmoved(&command, &pull));
-        rule!(self.agreed_target(&pull.base).await?);
-        let policy = match self.base_project(&pull.base).await? {
+        let mut look = self.look_now().await?;
+        rule!(gate::fit(&look.pull));
+        rule!(gate::unmoved(&command, &look.pull));
+        let policy = match self.base() {
             Ok(project) => project.map(|project| project.policy).unwrap_or_default(),
             Err(failure) => return Ok(Done::No(failure)),
         };
+        rule!(gate::branch(&command, &policy, &look.pull.base, &look.default_branch));
+        rule!(self.agreed_target().await?);
         let mut said = Vec::new();
-        rule!(self.can_land(&mut pull, command.options().force, &policy, &mut said).await?);
+        if command.verb.merges() {
+            rule!(self.can_land(&mut look, command.options().force, &policy, &mut said).await?);
+        }
         Ok(Done::Yes(said.join(", ")))
+    }
+
+    fn done(&self, stage: Stage) -> bool {
+        self.command.progress(stage) == StepState::Succeeded
     }
 
     async fn rule(
@@ -104,7 +123,8 @@ impl Driver {
         command: &Command,
         has: Option<Permission>,
         rule: &ResolvedRule,
-        seen: &mut Seen,
+        look: &Look,
+        fork: bool,
     ) -> Result<Result<(), Failure>, Failure> {
         let engine = Arc::clone(&self.engine);
         let (meter, repository) = (&self.meter, &command.repository);
@@ -123,32 +143,34 @@ impl Driver {
             return Ok(verdict);
         }
         if rule.approvals > 0 {
-            if seen.reviews.is_none() {
-                seen.reviews = Some(engine.github.reviews(meter, repository, command.pull_request).await?);
-            }
-            let verdict = gate::approved(command, rule, seen.reviews.as_deref().unwrap_or_default());
+            // A review of one's own command does not count, but for a fork it is its author who is not believed.
+            let not = if fork { &look.pull.author } else { &command.actor };
+            let verdict = gate::approved(command, rule, &look.reviews, not);
             if verdict.is_err() {
                 return Ok(verdict);
             }
         }
-        if !rule.checks.is_empty() {
-            if seen.checks.is_none() {
-                seen.checks = Some(engine.github.succeeded_checks(meter, repository, command.commit()).await?);
-            }
-            return Ok(gate::checked(command, rule, seen.checks.as_deref().unwrap_or_default()));
-        }
-        Ok(Ok(()))
+        Ok(gate::checked(command, rule, &look.succeeded))
     }
 
     /// The pull request as it is now, or was a moment ago.
-    async fn fresh_pull(&mut self) -> Result<PullRequest, Failure> {
+    pub(super) async fn fresh_look(&mut self) -> Result<Look, Failure> {
         let now = self.engine.clock.now();
-        if let Some(pull) = &self.command.pull
-            && now.duration_since(pull.seen).is_ok_and(|age| age < FRESH)
+        if let Some(look) = &self.look
+            && now.duration_since(look.pull.seen).is_ok_and(|age| age < FRESH)
         {
-            return Ok(pull.clone());
+            return Ok(look.clone());
         }
-        self.pull_now().await
+        self.look_now().await
+    }
+
+    async fn look_now(&mut self) -> Result<Look, Failure> {
+        let engine = Arc::clone(&self.engine);
+        let on = (&self.command.repository, self.command.pull_request);
+        let mut look = engine.github.look(&self.meter, on).await?;
+        look.pull.seen = engine.clock.now();
+        self.look = Some(look.clone());
+        Ok(look)
     }
 
     pub(super) async fn pull_now(&mut self) -> Result<PullRequest, Failure> {
@@ -162,21 +184,21 @@ impl Driver {
     /// Whether GitHub would merge it, and it has all of its base.
     async fn can_land(
         &mut self,
-        pull: &mut PullRequest,
+        look: &mut Look,
         force: bool,
         policy: &Policy,
         said: &mut Vec<String>,
     ) -> Result<Result<(), Failure>, Failure> {
         let engine = Arc::clone(&self.engine);
         for wait in 0..MERGEABLE_TRIES {
-            if pull.mergeable.is_some() {
+            if look.pull.mergeable.is_some() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(500 << wait)).await;
-            *pull = self.pull_now().await?;
+            look.pull = self.pull_now().await?;
         }
         if !force {
-            let (base, head) = (pull.base.clone(), self.command.commit().to_owned());
+            let (base, head) = (look.pull.base.clone(), self.command.commit().to_owned());
             let behind = engine.github.behind_by(&self.meter, &self.command.repository, &base, &head).await?;
             let who = policy.rules(self.command.verb.as_str(), true).last().map(gate::who).unwrap_or_default();
             let verdict = gate::current(&self.command, &base, behind, &who);
@@ -185,36 +207,28 @@ impl Driver {
             }
             said.push(format!("up to date with {base}"));
         }
-        Ok(gate::mergeable(&self.command, pull))
+        Ok(gate::mergeable(&self.command, &look.pull))
     }
 
-    /// The base branch's project. Ok(Err) when there is one that cannot be read: then nobody knows the policy.
-    pub(super) async fn base_project(&mut self, base: &str) -> Result<Result<Option<Project>, Failure>, Failure> {
-        let key = (self.command.repository.clone(), base.to_owned());
-        if let Some(project) = self.engine.remembered(&key) {
-            return Ok(Ok(project));
-        }
-        let engine = Arc::clone(&self.engine);
-        let mut found = None;
-        for path in PROJECT_FILES {
-            if let Some(bytes) = engine.github.file(&self.meter, &key.0, path, base).await? {
-                found = Some(Memory::new().with(path, bytes));
-                break;
-            }
-        }
-        let project = match found.map(|files| Project::load(&files)).transpose() {
-            Ok(loaded) => loaded.map(|loaded| loaded.project),
+    /// The default branch's project, as the last look showed it. A failure when there is one that cannot be read: then
+    /// nobody knows the policy.
+    pub(super) fn base(&self) -> Result<Option<Project>, Failure> {
+        let Some(look) = &self.look else { return Ok(None) };
+        let Some((path, bytes)) = &look.project else { return Ok(None) };
+        let branch = &look.default_branch;
+        match Project::load(&Memory::new().with(path, bytes.to_vec())) {
+            Ok(loaded) => Ok(Some(loaded.project)),
             Err(problems) => {
                 let what = problems.first().map(ToString::to_string).unwrap_or_default();
-                return Ok(Err(Failure::new(
+                Err(Failure::new(
                     Reason::ConfigInvalid,
-                    format!("who may do this stands in the base branch {base}, and its file cannot be read: {what}"),
+                    format!(
+                        "who may do this stands in the default branch {branch}, and its file cannot be read: {what}"
+                    ),
                 )
-                .action(format!("mend the file in {base}"))
-                .log_tail(&render(&problems))));
+                .action(format!("mend the file in {branch}"))
+                .log_tail(&render(&problems)))
             }
-        };
-        self.engine.remember(key, project.clone());
-        Ok(Ok(project))
+        }
     }
 }

@@ -55,7 +55,6 @@ impl Driver {
     }
 
     fn landed(&mut self, commit: String) -> Done {
-        self.engine.forget(&self.command.repository);
         let said = format!("merged as {}", short(&commit));
         self.command.lineage.merge_commit = commit;
         Done::Yes(said)
@@ -67,12 +66,9 @@ impl Driver {
         let Some(environment) = self.command.verb.environment() else { return Ok(Done::Skipped(String::new())) };
         let label = label(environment);
         let (repository, number) = (&self.command.repository, self.command.pull_request);
-        engine.github.add_label(&self.meter, (repository, number), label).await?;
-        let others = engine.github.labeled(&self.meter, repository, label).await?;
-        let others: Vec<u64> = others.into_iter().filter(|other| *other != number).collect();
-        for other in &others {
-            engine.github.remove_label(&self.meter, (repository, *other), label).await?;
-        }
+        let restored = self.command.lineage.restored.as_ref();
+        let number = restored.map_or(number, |restored| restored.pull_request);
+        let others = engine.github.move_label(&self.meter, (repository, number), label).await?;
         let from: Vec<String> = others.iter().map(|other| format!("#{other}")).collect();
         Ok(Done::Yes(if from.is_empty() {
             label.to_owned()

@@ -1,10 +1,13 @@
 //! Drives one command: observe, decide, act, until nothing is left to do.
 
+mod act;
 mod answer;
 mod choose;
 mod gatekeeper;
 mod landing;
 mod publish;
+mod retry;
+mod rollback;
 mod source;
 mod spans;
 mod target;
@@ -18,14 +21,15 @@ use std::{
 
 use kfops_core::{Failure, Reason};
 use kfops_project::Project;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use crate::{
     command::{Command, State},
     decide::{Action, Observed, decide},
     engine::{Engine, passing},
+    gate,
     line::Ticket,
-    ports::Meter,
+    ports::{Look, Meter},
     step::{Stage, StepState},
 };
 
@@ -34,9 +38,13 @@ pub(crate) struct Driver {
     engine: Arc<Engine>,
     command: Command,
     turn: Ticket,
-    target: Option<Ticket>,
-    cancel: CancellationToken,
+    /// Whether this process has seen that the lock of the target is ours.
+    holds_target: bool,
+    /// Somebody wrote a wish into the record.
+    wish: Arc<Notify>,
     meter: Meter,
+    /// What the last look at the pull request showed.
+    look: Option<Look>,
     project: Option<Project>,
     /// The stage that this process has begun, and of which nobody else can have done a part.
     fresh: Option<Stage>,
@@ -71,23 +79,24 @@ enum Flow {
 }
 
 impl Driver {
-    pub(crate) fn new(engine: Arc<Engine>, command: Command, cancel: CancellationToken) -> Self {
-        // A verb that only reads waits for nobody, and nobody waits for it.
-        let lane = if command.verb.only_reads() { command.id.clone() } else { command.lane() };
+    pub(crate) fn new(engine: Arc<Engine>, command: Command, wish: Arc<Notify>) -> Self {
+        // A verb that only reads or acts on others waits for nobody, and nobody waits for it.
+        let lane = if command.verb.takes_turns() { command.lane() } else { command.id.clone() };
         let turn = engine.turns.join(&lane, &command.id);
-        let target = command.target.as_ref().map(|target| engine.targets.join(target, &command.id));
+        let publisher = publish::Publisher::new(&command);
         Self {
             engine,
             command,
             turn,
-            target,
-            cancel,
+            holds_target: false,
+            wish,
             meter: Meter::default(),
+            look: None,
             project: None,
             fresh: None,
             gate_passed: None,
             trouble: None,
-            publisher: publish::Publisher::default(),
+            publisher,
         }
     }
 
@@ -110,9 +119,7 @@ impl Driver {
     }
 
     async fn advance(&mut self) -> Result<Flow, Failure> {
-        self.command.cancel |= self.cancel.is_cancelled();
-        let observed =
-            Observed { turn: self.turn.is_first(), target: self.target.as_ref().is_some_and(Ticket::is_first) };
+        let observed = Observed { turn: self.turn.is_first(), target: self.holds_target };
         let action = decide(&self.command, observed);
         tracing::debug!(command = self.command.id, ?action);
         if self.engine.lifecycle.stopping().is_cancelled() && !matches!(action, Action::Report | Action::End) {
@@ -138,12 +145,14 @@ impl Driver {
 
     async fn read_head(&mut self) -> Result<Flow, Failure> {
         let engine = Arc::clone(&self.engine);
-        let read = engine.github.pull_request(&self.meter, &self.command.repository, self.command.pull_request).await;
+        let on = (&self.command.repository, self.command.pull_request);
+        let read = engine.github.look(&self.meter, on).await;
         self.count();
         match read {
-            Ok(mut pull) => {
-                pull.seen = self.engine.clock.now();
-                self.command.pull = Some(pull);
+            Ok(mut look) => {
+                look.pull.seen = self.engine.clock.now();
+                self.command.pull = Some(look.pull.clone());
+                self.look = Some(look);
                 self.trouble = None;
                 self.engine.save(&mut self.command).await?;
                 Ok(Flow::On)
@@ -152,8 +161,21 @@ impl Driver {
         }
     }
 
+    /// Takes over what others wrote into the record.
+    async fn hear(&mut self) -> Result<(), Failure> {
+        let stored = self.engine.ledger.get(&self.command.id).await?;
+        self.command.take_wishes(&stored);
+        Ok(())
+    }
+
     /// Records the intent before anything is done.
     async fn begin(&mut self, stage: Stage) -> Result<(), Failure> {
+        if matches!(stage, Stage::Rollout | Stage::Merge) && self.command.verb.environment().is_some() {
+            self.still_ours().await?;
+            if self.command.cancel && stage == Stage::Rollout {
+                return Ok(());
+            }
+        }
         let now = self.engine.clock.now();
         let resource = stage.collection().map(|collection| format!("{collection}/{}", self.command.resource(stage)));
         let step = self.command.step_mut(stage);
@@ -172,6 +194,7 @@ impl Driver {
         let done = match stage {
             Stage::Gate => self.gate().await,
             Stage::Answer => self.answer().await,
+            Stage::Act => self.act().await,
             Stage::Source => self.source().await,
             Stage::Tag => self.tag().await,
             Stage::Recheck => self.recheck().await,
@@ -195,6 +218,7 @@ impl Driver {
             Ok(Done::Canceled) => (StepState::Canceled, String::new(), None),
             Ok(Done::No(failure)) => (StepState::Failed, failure.message.clone(), Some(failure)),
             Err(failure) if passing(&failure) && self.patient(now) => {
+                self.look = None;
                 tracing::info!(command = self.command.id, stage = stage.as_str(), %failure, "tried again");
                 self.fresh = None;
                 return Ok(self.pause().await);
@@ -219,9 +243,6 @@ impl Driver {
             self.gate_passed = None;
         }
         self.engine.save(&mut self.command).await?;
-        if state.done() {
-            self.publish_progress().await?;
-        }
         Ok(Flow::On)
     }
 
@@ -242,7 +263,14 @@ impl Driver {
         if self.command.failure.is_none() {
             self.command.failure = match state {
                 State::Refused => self.command.unreadable.clone(),
-                State::Canceled => Some(Failure::new(Reason::Canceled, "it was canceled")),
+                State::Canceled => Some(Failure::new(
+                    Reason::Canceled,
+                    match self.command.canceled_by.as_str() {
+                        "" => "it was canceled".to_owned(),
+                        by => format!("it was canceled: {by}"),
+                    },
+                )),
+                State::Superseded => Some(gate::superseded(&self.command)),
                 _ => None,
             };
         }

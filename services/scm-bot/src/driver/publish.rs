@@ -1,4 +1,5 @@
-//! Keeps the live comment and the check run as they should stand, with few writes.
+//! Keeps the live comment, the check run and the deployment as they should stand, with few requests. They are written
+//! beside the work, so that a slow GitHub delays nobody who wants to end it.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -7,12 +8,14 @@ use std::{
 };
 
 use kfops_core::{Failure, Reason};
+use tokio::task::JoinHandle;
 
 use super::{Driver, Flow};
 use crate::{
-    command::State,
-    engine::passing,
-    report::{check_run, comment, marker},
+    command::{Command, State},
+    engine::{Engine, passing},
+    ports::{DeploymentState, Found, Meter, Post, PostOutcome, Written},
+    report::{check_run, comment, deployment, marker},
 };
 
 /// A command that takes no longer than this makes do with few requests.
@@ -25,41 +28,46 @@ const CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Publisher {
     last_write: Option<SystemTime>,
     shown: u64,
-    /// This process began to post the comment and knows how that went.
-    comment_known: bool,
-    /// The same for the check run.
-    check_known: bool,
+    /// This process knows what stands on GitHub; otherwise it looks before it writes something new.
+    known: bool,
+    under_way: Option<JoinHandle<Writing>>,
+}
+
+/// What a write did.
+struct Writing {
+    found: Option<Found>,
+    outcome: Result<PostOutcome, Failure>,
+    deployment: Option<DeploymentState>,
+}
+
+impl Publisher {
+    /// What was posted before this process began is not known to it.
+    pub(super) fn new(command: &Command) -> Self {
+        let posted = &command.posted;
+        let began = posted.comment_intended || posted.check_intended || posted.deployment_intended;
+        Self { known: !began, ..Self::default() }
+    }
 }
 
 impl Driver {
-    /// Shows how far the command is, if that is due. GitHub being away is no reason to stop working.
+    /// Begins to show how far the command is, if that is due; takes over what the last write did, if it has ended.
     pub(super) async fn publish_progress(&mut self) -> Result<(), Failure> {
-        if !self.due() {
-            return Ok(());
+        if self.publisher.under_way.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.written().await?;
         }
-        let written = match self.write_comment().await {
-            Ok(()) if self.command.posted.check.is_none() && self.command.started.is_some() => self.write_check().await,
-            written => written,
-        };
-        self.count();
-        match written {
-            Err(failure) if failure.reason == Reason::StoreUnavailable => Err(failure),
-            Err(failure) => {
-                tracing::info!(command = self.command.id, %failure, "progress not shown");
-                self.publisher.last_write = Some(self.engine.clock.now());
-                Ok(())
-            }
-            Ok(()) => Ok(()),
+        if self.publisher.under_way.is_none() && self.due() {
+            self.write(false).await?;
         }
+        Ok(())
     }
 
     fn due(&self) -> bool {
         let command = &self.command;
-        if command.verb.only_reads() || command.outcome.is_some() {
+        if command.verb.only_reads() || command.verb.acts_on_commands() || command.outcome.is_some() {
             return false;
         }
         let Some(last) = self.publisher.last_write else { return true };
-        if self.publisher.shown == self.fingerprint() {
+        if self.publisher.shown == fingerprint(command) {
             return false;
         }
         let now = self.engine.clock.now();
@@ -71,17 +79,8 @@ impl Driver {
             return passed >= interval.max(age / 20).min(Duration::from_secs(30));
         }
         // What is still to come is kept free: the last word; for a deploy also merge and labels.
-        let (budget, reserve) = if command.verb.environment().is_some() { (12, 6) } else { (8, 2) };
-        passed >= interval * 3 && command.github_calls + 1 + reserve <= budget
-    }
-
-    /// What a reader would notice.
-    fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for step in &self.command.steps {
-            (&step.title, step.state.done(), step.start.is_some(), &step.message).hash(&mut hasher);
-        }
-        hasher.finish()
+        let reserve = if command.verb.environment().is_some() { 4 } else { 1 };
+        passed >= interval * 2 && command.github_calls + 1 + reserve <= 8
     }
 
     /// The last word. Tried until GitHub hears it, or patience is over.
@@ -101,104 +100,169 @@ impl Driver {
     }
 
     async fn last_word(&mut self) -> Result<(), Failure> {
-        if self.wants_check() {
-            self.write_check().await?;
-        }
+        self.written().await?;
         if let Some(last) = self.publisher.last_write {
             let interval = self.engine.settings.github.write_interval.get();
             let passed = self.engine.clock.now().duration_since(last).unwrap_or(interval);
             tokio::time::sleep(interval.saturating_sub(passed)).await;
         }
-        self.write_comment().await
-    }
-
-    /// Strangers get no check run on a commit.
-    fn wants_check(&self) -> bool {
-        use Reason as R;
-        let command = &self.command;
-        if command.verb.only_reads() || command.pull.is_none() || command.unreadable.is_some() {
-            return false;
+        self.write(true).await?;
+        let Some(failure) = self.written().await? else { return Ok(()) };
+        if failure.reason == Reason::NotFound && self.command.posted.comment.is_none() {
+            // Someone deleted it: the last word is said in a new one.
+            self.write(true).await?;
+            return self.written().await?.map_or(Ok(()), Err);
         }
-        let rule = command.failure.as_ref().map(|failure| failure.reason);
-        let fork = command.pull.as_ref().is_some_and(|pull| pull.fork);
-        let stranger = matches!(rule, Some(R::PermissionDenied | R::PullRequestClosed | R::NotFound));
-        command.started.is_some() || (command.outcome == Some(State::Refused) && !stranger && !fork)
+        Err(failure)
     }
 
-    async fn write_comment(&mut self) -> Result<(), Failure> {
+    /// Begins a write of everything that is to be shown. What will be new is recorded as intended before.
+    async fn write(&mut self, last: bool) -> Result<(), Failure> {
         let engine = Arc::clone(&self.engine);
-        let repository = self.command.repository.clone();
-        let on = (&repository, self.command.pull_request);
-        let mark = marker(&self.command);
-        // GitHub's clock is not ours.
-        let since = self.command.received.checked_sub(CLOCK_SKEW).unwrap_or(self.command.received);
-        if self.command.posted.comment.is_none()
-            && self.command.posted.comment_intended
-            && !self.publisher.comment_known
-        {
-            let found = engine.github.find_comment(&self.meter, on, &mark, since).await?;
-            self.command.posted.comment = found;
-            self.publisher.comment_known = true;
-        }
-        self.publisher.shown = self.fingerprint();
-        if self.command.posted.comment.is_none() {
-            self.command.posted.comment_intended = true;
+        let now = engine.clock.now();
+        let url = engine.settings.public_url.as_deref();
+        let posted = &self.command.posted;
+        let check_due = wants_check(&self.command) && (last || posted.check.is_none());
+        let state = deployment_state(&self.command).filter(|state| posted.deployment_shown != Some(*state));
+        let post = Post {
+            comment: Some(Written { id: posted.comment.clone(), content: comment(&self.command, now, url) }),
+            check: check_due.then(|| Written { id: posted.check.clone(), content: check_run(&self.command, now, url) }),
+            deployment: state
+                .map(|state| Written { id: posted.deployment.clone(), content: deployment(&self.command, state, url) }),
+        };
+        let unknown = |intended: bool, id: &Option<String>| intended && id.is_none();
+        let look = !self.publisher.known
+            && (unknown(posted.comment_intended, &posted.comment)
+                || unknown(posted.check_intended, &posted.check)
+                || unknown(posted.deployment_intended, &posted.deployment));
+        let before = self.command.posted.clone();
+        let posted = &mut self.command.posted;
+        posted.comment_intended = true;
+        posted.check_intended |= post.check.is_some();
+        posted.deployment_intended |= post.deployment.is_some();
+        if self.command.posted != before {
             engine.save(&mut self.command).await?;
-            self.publisher.comment_known = false;
-            let body = comment(&self.command, engine.clock.now(), engine.settings.public_url.as_deref());
-            let id = match engine.github.post_comment(&self.meter, on, &body).await {
-                Ok(id) => id,
-                Err(failure) => {
-                    self.publisher.comment_known = !passing(&failure);
-                    return Err(failure);
-                }
-            };
-            self.publisher.comment_known = true;
-            self.publisher.last_write = Some(engine.clock.now());
-            self.command.posted.comment = Some(id);
-            self.count();
-            return engine.save(&mut self.command).await;
         }
-        let Some(id) = self.command.posted.comment else { return Ok(()) };
-        let body = comment(&self.command, engine.clock.now(), engine.settings.public_url.as_deref());
-        let edited = engine.github.edit_comment(&self.meter, &repository, id, &body).await;
-        self.publisher.last_write = Some(engine.clock.now());
-        match edited {
-            Err(failure) if failure.reason == Reason::NotFound => {
-                // Someone deleted it: the last word is said in a new one.
-                self.command.posted.comment = None;
-                self.publisher.comment_known = true;
-                if self.command.outcome.is_some() { Box::pin(self.write_comment()).await } else { Err(failure) }
-            }
-            edited => edited,
-        }
+        self.publisher.shown = fingerprint(&self.command);
+        let write = carry_out(engine, self.meter.clone(), self.command.clone(), post, look);
+        self.publisher.under_way = Some(tokio::spawn(write));
+        Ok(())
     }
 
-    async fn write_check(&mut self) -> Result<(), Failure> {
-        let engine = Arc::clone(&self.engine);
-        let repository = self.command.repository.clone();
-        let check = check_run(&self.command, engine.clock.now(), engine.settings.public_url.as_deref());
-        if self.command.posted.check.is_none() && self.command.posted.check_intended && !self.publisher.check_known {
-            self.command.posted.check = engine.github.find_check(&self.meter, &repository, &check).await?;
-            self.publisher.check_known = true;
+    /// Waits for the write under way and takes over what it did; what went wrong with it, unless that may be ignored.
+    async fn written(&mut self) -> Result<Option<Failure>, Failure> {
+        let Some(under_way) = self.publisher.under_way.take() else { return Ok(None) };
+        let writing = under_way.await.map_err(Failure::internal)?;
+        self.count();
+        self.publisher.last_write = Some(self.engine.clock.now());
+        let before = self.command.posted.clone();
+        if let Some(found) = writing.found {
+            let posted = &mut self.command.posted;
+            posted.comment = posted.comment.take().or(found.comment);
+            posted.check = posted.check.take().or(found.check);
+            posted.deployment = posted.deployment.take().or(found.deployment);
+            self.publisher.known = true;
         }
-        if let Some(id) = self.command.posted.check {
-            return engine.github.edit_check(&self.meter, &repository, id, &check).await;
-        }
-        self.command.posted.check_intended = true;
-        engine.save(&mut self.command).await?;
-        self.publisher.check_known = false;
-        match engine.github.post_check(&self.meter, &repository, &check).await {
-            Ok(id) => {
-                self.publisher.check_known = true;
-                self.command.posted.check = Some(id);
-                self.count();
-                engine.save(&mut self.command).await
-            }
+        let wrong = match writing.outcome {
+            Ok(outcome) => self.absorb_outcome(outcome, writing.deployment),
             Err(failure) => {
-                self.publisher.check_known = !passing(&failure);
-                Err(failure)
+                self.publisher.known &= !passing(&failure);
+                Some(failure)
+            }
+        };
+        if self.command.posted != before {
+            self.engine.save(&mut self.command).await?;
+        }
+        if let Some(failure) = &wrong {
+            tracing::info!(command = self.command.id, %failure, "not shown on github");
+        }
+        Ok(wrong)
+    }
+
+    fn absorb_outcome(&mut self, outcome: PostOutcome, shown: Option<DeploymentState>) -> Option<Failure> {
+        let posted = &mut self.command.posted;
+        let mut wrong = None;
+        let mut lost = false;
+        if matches!(outcome.deployment, Some(Ok(_))) {
+            posted.deployment_shown = shown;
+        }
+        for (result, id, intended) in [
+            (outcome.deployment, &mut posted.deployment, &mut posted.deployment_intended),
+            (outcome.check, &mut posted.check, &mut posted.check_intended),
+            (outcome.comment, &mut posted.comment, &mut posted.comment_intended),
+        ] {
+            match result {
+                Some(Ok(new)) => *id = Some(new),
+                Some(Err(failure)) => {
+                    if failure.reason == Reason::NotFound {
+                        (*id, *intended) = (None, false);
+                    }
+                    lost |= passing(&failure);
+                    wrong = Some(failure);
+                }
+                None => {}
             }
         }
+        self.publisher.known &= !lost;
+        wrong
+    }
+}
+
+/// Looks, where it must, and writes.
+async fn carry_out(engine: Arc<Engine>, meter: Meter, command: Command, mut post: Post, look: bool) -> Writing {
+    let on = (&command.repository, command.pull_request);
+    let deployment = post.deployment.as_ref().map(|deployment| deployment.content.state);
+    let mut found = None;
+    if look {
+        // GitHub's clock is not ours.
+        let since = command.received.checked_sub(CLOCK_SKEW).unwrap_or(command.received);
+        let check = post.check.as_ref().map(|check| &check.content);
+        let record = post.deployment.as_ref().map(|deployment| &deployment.content);
+        match engine.github.find(&meter, on, &marker(&command), since, check, record).await {
+            Ok(seen) => {
+                let fill = |id: &mut Option<String>, seen: &Option<String>| *id = id.take().or_else(|| seen.clone());
+                post.comment.iter_mut().for_each(|comment| fill(&mut comment.id, &seen.comment));
+                post.check.iter_mut().for_each(|check| fill(&mut check.id, &seen.check));
+                post.deployment.iter_mut().for_each(|record| fill(&mut record.id, &seen.deployment));
+                found = Some(seen);
+            }
+            Err(failure) => return Writing { found, outcome: Err(failure), deployment },
+        }
+    }
+    Writing { found, outcome: engine.github.post(&meter, on, &post).await, deployment }
+}
+
+/// What a reader would notice.
+fn fingerprint(command: &Command) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for step in &command.steps {
+        (&step.title, step.state.done(), step.start.is_some(), &step.message).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Strangers get no check run on a commit.
+fn wants_check(command: &Command) -> bool {
+    use Reason as R;
+    if command.verb.only_reads() || command.verb.acts_on_commands() || command.unreadable.is_some() {
+        return false;
+    }
+    let Some(pull) = &command.pull else { return false };
+    let rule = command.failure.as_ref().map(|failure| failure.reason);
+    let stranger = matches!(rule, Some(R::PermissionDenied | R::PullRequestClosed | R::NotFound));
+    command.started.is_some() || (command.outcome == Some(State::Refused) && !stranger && !pull.fork)
+}
+
+/// Nothing before the rollout begins: until then nothing is deployed.
+fn deployment_state(command: &Command) -> Option<DeploymentState> {
+    use crate::step::{Stage, StepState};
+    command.verb.environment()?;
+    match command.progress(Stage::Rollout) {
+        StepState::Pending | StepState::Skipped => None,
+        StepState::Running if command.outcome.is_none() => Some(DeploymentState::InProgress),
+        StepState::Running => Some(DeploymentState::Error),
+        // Live is live, also when the merge that follows fails.
+        StepState::Succeeded => Some(DeploymentState::Success),
+        StepState::Failed | StepState::Canceled => Some(DeploymentState::Failure),
     }
 }

@@ -38,8 +38,7 @@ impl Driver {
             Err(failure) => return Ok(Done::No(failure)),
         };
         if self.command.verb.environment().is_some() {
-            let base = self.command.pull.as_ref().map(|pull| pull.base.clone()).unwrap_or_default();
-            match self.agreed_target(&base).await? {
+            match self.agreed_target().await? {
                 Ok(name) => self.command.lineage.inference_service = name,
                 Err(failure) => return Ok(Done::No(failure)),
             }

@@ -1,4 +1,4 @@
-//! Where a command deploys to. The base branch has the last word on it: a pull request that could name its own target
+//! Where a command deploys to. The default branch has the last word on it: a pull request that could name its own target
 //! could replace the production model by the verb that asks for less.
 
 use kfops_core::{Failure, Reason};
@@ -8,24 +8,11 @@ use super::Driver;
 use crate::verb::Verb;
 
 impl Driver {
-    /// The name of the InferenceService to deploy to, if the base branch agrees with the pull request.
-    pub(super) async fn agreed_target(&mut self, branch: &str) -> Result<Result<String, Failure>, Failure> {
+    /// The name of the InferenceService to deploy to, if the default branch agrees with the pull request.
+    pub(super) async fn agreed_target(&mut self) -> Result<Result<String, Failure>, Failure> {
         let project = self.project().await?;
-        let verb = self.command.verb;
-        let mut looked_again = false;
-        loop {
-            let base = match self.base_project(branch).await? {
-                Ok(base) => base,
-                Err(failure) => return Ok(Err(failure)),
-            };
-            let verdict = agreed(&project, base.as_ref(), branch, verb);
-            if verdict.is_ok() || looked_again {
-                return Ok(verdict);
-            }
-            // What is remembered may be older than the merge that the last refusal asked for.
-            self.engine.forget(&self.command.repository);
-            looked_again = true;
-        }
+        let look = self.fresh_look().await?;
+        Ok(self.base().and_then(|base| agreed(&project, base.as_ref(), &look.default_branch, self.command.verb)))
     }
 
     /// Name of the InferenceService that the command deploys to: what its lock is called.
@@ -34,9 +21,14 @@ impl Driver {
         if !agreed.is_empty() {
             return Ok(agreed.clone());
         }
-        let base = self.command.pull.as_ref().map(|pull| pull.base.clone()).unwrap_or_default();
-        self.agreed_target(&base).await?
+        self.agreed_target().await?
     }
+}
+
+/// The InferenceService of an environment, by name.
+pub(super) fn service_of(project: &Project, environment: Environment) -> Option<String> {
+    let (target, serving) = (project.target(environment)?, project.serving.as_ref()?);
+    Some(format!("namespaces/{}/inferenceServices/{}", target.namespace, serving.name))
 }
 
 /// Where a verb deploys to, by name, and how.
@@ -80,7 +72,7 @@ fn agreed(project: &Project, base: Option<&Project>, branch: &str, verb: Verb) -
         let theirs = theirs.map_or_else(|| format!("{branch} has none"), |theirs| format!("{theirs} in {branch}"));
         return Err(Failure::new(
             Reason::PolicyRefused,
-            format!("{key} is {ours} in this pull request, and {theirs}: the base branch says where a model goes"),
+            format!("{key} is {ours} in this pull request, and {theirs}: the default branch says where a model goes"),
         )
         .on(key)
         .action(format!(
@@ -123,7 +115,7 @@ mod tests {
         assert_eq!(reason, Reason::PolicyRefused);
         assert_eq!(
             message,
-            "environments.staging.namespace is live in this pull request, and test in main: the base branch says where \
+            "environments.staging.namespace is live in this pull request, and test in main: the default branch says where \
              a model goes"
         );
         // What is not touched by the verb may change.

@@ -1,27 +1,39 @@
-//! Waiting: for one's turn, for the target, for someone who is away.
+//! Waiting: for one's turn, for the lock of the target, for someone who is away.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use kfops_core::Failure;
+use kfops_core::{Failure, Reason};
 
 use super::{Driver, Flow};
-use crate::{decide::current, step::Stage};
+use crate::{decide::current, ports::Claim, step::Stage};
 
 /// A command that waits longer than this for another one says so.
 const TELL_AFTER: Duration = Duration::from_secs(3);
+/// How often a waiting command looks at the lock, should nobody tell it that it is free.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 impl Driver {
     /// Until earlier commands of the pull request have ended.
     pub(super) async fn await_turn(&mut self) -> Result<Flow, Failure> {
         let stopping = self.engine.lifecycle.stopping();
+        let wish = Arc::clone(&self.wish);
         let told = self.command.posted.comment_intended;
         tokio::select! {
             () = self.turn.turn() => return Ok(Flow::On),
-            () = self.cancel.cancelled() => return Ok(Flow::On),
+            () = wish.notified() => {
+                self.hear().await?;
+                return Ok(Flow::On);
+            }
             () = stopping.cancelled() => return Ok(Flow::Over),
-            () = tokio::time::sleep(TELL_AFTER), if !told => {}
+            () = tokio::time::sleep(if told { LOOK_AGAIN } else { TELL_AFTER }) => {}
         }
         let holder = self.turn.holder();
+        if let Some(failure) = self.waited_too_long(&holder) {
+            return self.settle(Stage::Gate, Err(failure)).await;
+        }
         self.command.step_mut(Stage::Gate).message = format!("waits for {holder}, which came before");
         self.publish_progress().await?;
         Ok(Flow::On)
@@ -29,36 +41,86 @@ impl Driver {
 
     /// Until the lock of the target is ours.
     pub(super) async fn await_target(&mut self) -> Result<Flow, Failure> {
+        let engine = Arc::clone(&self.engine);
         let stage = current(&self.command).unwrap_or(Stage::Rollout);
-        if self.target.is_none() {
-            match self.target_name().await {
-                Ok(name) => self.target = Some(self.engine.targets.join(&name, &self.command.id)),
-                Err(failure) => return self.settle(stage, Err(failure)).await,
+        let target = match self.target_name().await {
+            Ok(name) => name,
+            Err(failure) => return self.settle(stage, Err(failure)).await,
+        };
+        let mut freed = engine.freed.subscribe();
+        let (holder, ahead) = match engine.ledger.claim(&target, &self.command.id, engine.clock.now()).await? {
+            Claim::Held(fence) => {
+                let changed = self.command.fence != fence || self.command.target.as_ref() != Some(&target);
+                if self.lost_lock(fence) {
+                    return Ok(Flow::On);
+                }
+                self.holds_target = true;
+                (self.command.target, self.command.fence) = (Some(target), fence);
+                if changed {
+                    engine.save(&mut self.command).await?;
+                }
+                return Ok(Flow::On);
             }
-        }
-        let Some(ticket) = self.target.take() else { return Ok(Flow::On) };
-        if !ticket.is_first() {
-            tracing::info!(command = self.command.id, holder = ticket.holder(), "waits for the target");
-            // What the gate saw may change while others deploy.
-            self.gate_passed = None;
-            let message = format!("waits for {}, which deploys to the same place", ticket.holder());
-            self.command.step_mut(stage).message = message;
-            self.publish_progress().await?;
-            let stopping = self.engine.lifecycle.stopping();
-            tokio::select! {
-                () = ticket.turn() => {}
-                () = self.cancel.cancelled() => {}
-                () = stopping.cancelled() => return Ok(Flow::Over),
-            }
-        }
-        let ours = ticket.is_first();
-        self.target = Some(ticket);
-        if !ours {
+            Claim::Waiting { holder, ahead } => (holder, ahead),
+        };
+        if self.lost_lock(0) {
             return Ok(Flow::On);
         }
-        self.command.target = Some(self.target_name().await?);
-        self.engine.save(&mut self.command).await?;
+        if let Some(failure) = self.waited_too_long(&holder) {
+            return self.settle(stage, Err(failure)).await;
+        }
+        tracing::info!(command = self.command.id, holder, ahead, "waits for the target");
+        // What the gate saw may change while others deploy.
+        self.gate_passed = None;
+        let more = if ahead > 0 { format!(", and {ahead} before this one") } else { String::new() };
+        self.command.step_mut(stage).message = format!("waits for {holder}, which deploys to the same place{more}");
+        self.publish_progress().await?;
+        let stopping = engine.lifecycle.stopping();
+        let wish = Arc::clone(&self.wish);
+        tokio::select! {
+            _ = freed.changed() => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = wish.notified() => self.hear().await?,
+            () = stopping.cancelled() => return Ok(Flow::Over),
+        }
         Ok(Flow::On)
+    }
+
+    /// Whether somebody took the lock away in the middle of the rollout; then it is ended.
+    fn lost_lock(&mut self, fence: u64) -> bool {
+        let lost = self.command.step(Stage::Rollout).is_some_and(|step| step.start.is_some())
+            && self.command.fence != 0
+            && self.command.fence != fence
+            && !self.command.cancel
+            && !self.command.progress(Stage::Rollout).done();
+        if lost {
+            self.command.cancel = true;
+            self.command.canceled_by = "the lock of its target was taken from it".to_owned();
+        }
+        lost
+    }
+
+    /// Looks whether the lock is still ours, just before something that others would notice.
+    pub(super) async fn still_ours(&mut self) -> Result<(), Failure> {
+        let Some(target) = self.command.target.clone() else { return Ok(()) };
+        let claim = self.engine.ledger.claim(&target, &self.command.id, self.engine.clock.now()).await?;
+        if claim != Claim::Held(self.command.fence) && !self.command.cancel {
+            self.command.cancel = true;
+            self.command.canceled_by = "the lock of its target was taken from it".to_owned();
+        }
+        Ok(())
+    }
+
+    /// Waiting has an end too.
+    fn waited_too_long(&self, holder: &str) -> Option<Failure> {
+        let limit = self.base().ok().flatten().map(|project| project.timeouts).unwrap_or_default().wait.get();
+        let waited = self.engine.clock.now().duration_since(self.command.received).unwrap_or_default();
+        (waited > limit).then(|| {
+            let limit = humantime::format_duration(limit);
+            Failure::new(Reason::DeadlineExceeded, format!("waited longer than {limit} for {holder}"))
+                .on(format!("commands/{holder}"))
+                .action("/cancel that one or /unlock its target, or allow more under timeouts.wait of kfops.yaml")
+        })
     }
 
     /// Whether there is time left to wait for someone who is away.
@@ -74,9 +136,16 @@ impl Driver {
         let next = (last * 2).clamp(Duration::from_millis(200), Duration::from_secs(15));
         self.trouble = Some((since, next));
         let stopping = self.engine.lifecycle.stopping();
+        let wish = Arc::clone(&self.wish);
         tokio::select! {
             () = tokio::time::sleep(next) => Flow::On,
-            () = self.cancel.cancelled(), if !self.command.cancel => Flow::On,
+            () = wish.notified() => {
+                if let Err(failure) = self.hear().await {
+                    tracing::warn!(command = self.command.id, %failure, "not heard");
+                    wish.notify_one();
+                }
+                Flow::On
+            }
             () = stopping.cancelled() => Flow::Over,
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     gate::count,
     ports::{Snapshot, Work, WorkResult, WorkState},
     step::{Stage, StepState},
+    verb::Verb,
 };
 
 /// A worker ends its work itself when time is up; this is for one that does not.
@@ -30,6 +31,7 @@ impl Driver {
         tokio::pin!(deadline);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let stopping = engine.lifecycle.stopping();
+        let wish = Arc::clone(&self.wish);
         let mut snapshots = engine.workers.watch(stage, &id);
         let mut overdue = false;
         loop {
@@ -49,7 +51,12 @@ impl Driver {
                     overdue = true;
                     engine.workers.cancel(stage, &id).await?;
                 }
-                () = self.cancel.cancelled(), if !self.command.cancel => return Ok(Done::Interrupted),
+                () = wish.notified() => {
+                    self.hear().await?;
+                    if self.command.cancel {
+                        return Ok(Done::Interrupted);
+                    }
+                }
                 () = stopping.cancelled() => return Ok(Done::Stopping),
             }
         }
@@ -98,6 +105,9 @@ impl Driver {
 
     /// What the worker is asked for, and how long it may take. Always the same for the same command.
     async fn wanted(&mut self, stage: Stage) -> Result<Option<(Work, Duration)>, Failure> {
+        if self.command.verb == Verb::Rollback {
+            return self.restoring().map(Some);
+        }
         let project = self.project().await?;
         let inference_service = if stage == Stage::Rollout { self.target_name().await? } else { String::new() };
         let command = &self.command;
@@ -131,12 +141,16 @@ impl Driver {
             }
             _ => {
                 let (_, target) = target(&project, command.verb)?;
+                let mut strategy = target.strategy.clone();
+                if let Some(canary) = options.canary {
+                    strategy.canary = canary;
+                }
                 let work = Work::Rollout {
                     source,
                     repository,
                     inference_service,
                     serving: project.serving.clone().ok_or_else(|| missing("serving"))?,
-                    strategy: target.strategy.clone(),
+                    strategy,
                     model: lineage.model.clone().ok_or_else(|| missing("the model"))?,
                     run: lineage.run.clone().ok_or_else(|| missing("the run"))?,
                     fence: command.fence,

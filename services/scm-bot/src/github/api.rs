@@ -132,64 +132,12 @@ impl GitHub for GitHubClient {
         Ok(found.is_some_and(|membership| membership.state == "active"))
     }
 
-    async fn file(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        path: &str,
-        branch: &str,
-    ) -> Result<Option<Vec<u8>>, Failure> {
-        let parts: Vec<String> = path.split('/').map(encode).collect();
-        let url = format!("/repos/{repository}/contents/{}?ref={}", parts.join("/"), encode(branch));
-        let call = Call::new("GET contents", &Method::GET, &url);
-        let Some(found) = self.get_json::<wire::Content>(meter, call).await? else { return Ok(None) };
-        let text: String = found.content.chars().filter(|c| !c.is_whitespace()).collect();
-        let bytes = STANDARD.decode(text).ok().filter(|_| found.encoding == "base64");
-        bytes.map(Some).ok_or_else(|| {
-            Failure::new(Reason::ConfigInvalid, format!("{path} of {branch} cannot be read: too large")).on(path)
-        })
-    }
-
     async fn behind_by(&self, meter: &Meter, repository: &Repository, base: &str, head: &str) -> Result<u64, Failure> {
         // One page of commits with one entry: only the counts are wanted.
         let path = format!("/repos/{repository}/compare/{}...{head}?per_page=1", encode(base));
         let found: Option<wire::Comparison> =
             self.get_json(meter, Call::new("GET compare", &Method::GET, &path)).await?;
         found.map(|comparison| comparison.behind_by).ok_or_else(|| absent(&format!("{base} or {head} in {repository}")))
-    }
-
-    async fn reviews(&self, meter: &Meter, repository: &Repository, number: u64) -> Result<Vec<Review>, Failure> {
-        let found: Vec<wire::ReviewOf> =
-            self.pages(meter, "GET reviews", &format!("/repos/{repository}/pulls/{number}/reviews")).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|review| {
-                Some(Review {
-                    user: review.user?.login,
-                    insider: ["OWNER", "MEMBER", "COLLABORATOR"].contains(&review.author_association.as_str()),
-                    state: review.state,
-                    commit: review.commit_id.unwrap_or_default(),
-                })
-            })
-            .collect())
-    }
-
-    async fn succeeded_checks(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        commit: &str,
-    ) -> Result<Vec<String>, Failure> {
-        let path = format!("/repos/{repository}/commits/{commit}/check-runs?per_page=100");
-        let checks: Option<wire::Checks> =
-            self.get_json(meter, Call::new("GET check-runs", &Method::GET, &path)).await?;
-        let path = format!("/repos/{repository}/commits/{commit}/status?per_page=100");
-        let statuses: Option<wire::Statuses> =
-            self.get_json(meter, Call::new("GET status", &Method::GET, &path)).await?;
-        let checks = checks.into_iter().flat_map(|checks| checks.check_runs);
-        let passed = checks.filter(|check| check.conclusion.as_deref() == Some("success")).map(|check| check.name);
-        let statuses = statuses.into_iter().flat_map(|statuses| statuses.statuses);
-        Ok(passed.chain(statuses.filter(|status| status.state == "success").map(|status| status.context)).collect())
     }
 
     async fn archive(&self, meter: &Meter, repository: &Repository, commit: &str) -> Result<Bytes, Failure> {
@@ -200,84 +148,6 @@ impl GitHub for GitHubClient {
             retryable: false,
             ..failure
         })
-    }
-
-    async fn find_comment(
-        &self,
-        meter: &Meter,
-        on: (&Repository, u64),
-        marker: &str,
-        since: SystemTime,
-    ) -> Result<Option<u64>, Failure> {
-        let since = humantime::format_rfc3339_seconds(since).to_string();
-        let path = format!("/repos/{}/issues/{}/comments?since={}", on.0, on.1, encode(&since));
-        let comments: Vec<wire::Comment> = self.pages(meter, "GET comments", &path).await?;
-        let own = |comment: &&wire::Comment| {
-            comment.user.as_ref().is_some_and(|user| user.login.eq_ignore_ascii_case(&self.bot_login))
-                && comment.body.as_ref().is_some_and(|body| body.starts_with(marker))
-        };
-        Ok(comments.iter().find(own).map(|comment| comment.id))
-    }
-
-    async fn post_comment(&self, meter: &Meter, on: (&Repository, u64), body: &str) -> Result<u64, Failure> {
-        let path = format!("/repos/{}/issues/{}/comments", on.0, on.1);
-        let call = Call::new("POST comments", &Method::POST, &path);
-        let answer = self.change(meter, call, &json!({"body": cut(body)})).await?;
-        Ok(json::<wire::Id>(call, &accepted(call, answer)?)?.id)
-    }
-
-    async fn edit_comment(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        comment: u64,
-        body: &str,
-    ) -> Result<(), Failure> {
-        let path = format!("/repos/{repository}/issues/comments/{comment}");
-        let call = Call::new("PATCH comments", &Method::PATCH, &path);
-        accepted(call, self.change(meter, call, &json!({"body": cut(body)})).await?).map(drop)
-    }
-
-    async fn find_check(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        check: &CheckRun,
-    ) -> Result<Option<u64>, Failure> {
-        let path = format!(
-            "/repos/{repository}/commits/{}/check-runs?check_name={}&filter=all&per_page=100",
-            check.commit,
-            encode(&check.name)
-        );
-        let found: Option<wire::Checks> =
-            self.get_json(meter, Call::new("GET check-runs", &Method::GET, &path)).await?;
-        let runs = found.into_iter().flat_map(|found| found.check_runs);
-        let mut own = runs.filter(|run| run.external_id.as_deref() == Some(check.external_id.as_str()));
-        Ok(own.next().map(|run| run.id))
-    }
-
-    async fn post_check(&self, meter: &Meter, repository: &Repository, check: &CheckRun) -> Result<u64, Failure> {
-        let path = format!("/repos/{repository}/check-runs");
-        let call = Call::new("POST check-runs", &Method::POST, &path);
-        let answer = self.change(meter, call, &check_body(check)).await?;
-        Ok(json::<wire::Id>(call, &accepted(call, answer)?)?.id)
-    }
-
-    async fn edit_check(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        id: u64,
-        check: &CheckRun,
-    ) -> Result<(), Failure> {
-        let path = format!("/repos/{repository}/check-runs/{id}");
-        let call = Call::new("PATCH check-runs", &Method::PATCH, &path);
-        let mut body = check_body(check);
-        // The commit of a check run does not change, and GitHub does not take it here.
-        if let Some(fields) = body.as_object_mut() {
-            fields.remove("head_sha");
-        }
-        accepted(call, self.change(meter, call, &body).await?).map(drop)
     }
 
     async fn merge(&self, meter: &Meter, on: (&Repository, u64), commit: &str) -> Result<Merged, Failure> {
@@ -291,24 +161,5 @@ impl GitHub for GitHubClient {
         }
         let result: wire::MergeResult = json(call, &accepted(call, Answer { status, body })?)?;
         Ok(if result.merged { Merged::Yes(result.sha.unwrap_or_default()) } else { Merged::No(result.message) })
-    }
-
-    async fn add_label(&self, meter: &Meter, on: (&Repository, u64), label: &str) -> Result<(), Failure> {
-        let path = format!("/repos/{}/issues/{}/labels", on.0, on.1);
-        let call = Call::new("POST labels", &Method::POST, &path);
-        accepted(call, self.change(meter, call, &json!({"labels": [label]})).await?).map(drop)
-    }
-
-    async fn remove_label(&self, meter: &Meter, on: (&Repository, u64), label: &str) -> Result<(), Failure> {
-        let path = format!("/repos/{}/issues/{}/labels/{}", on.0, on.1, encode(label));
-        let call = Call::new("DELETE labels", &Method::DELETE, &path);
-        let answer = self.bare(meter, call).await?;
-        if answer.status == StatusCode::NOT_FOUND { Ok(()) } else { accepted(call, answer).map(drop) }
-    }
-
-    async fn labeled(&self, meter: &Meter, repository: &Repository, label: &str) -> Result<Vec<u64>, Failure> {
-        let path = format!("/repos/{repository}/issues?labels={}&state=all", encode(label));
-        let issues: Vec<wire::Issue> = self.pages(meter, "GET issues", &path).await?;
-        Ok(issues.into_iter().filter(|issue| issue.pull_request.is_some()).map(|issue| issue.number).collect())
     }
 }

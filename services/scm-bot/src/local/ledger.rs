@@ -164,7 +164,7 @@ impl Ledger for SqliteLedger {
         Err(Failure::internal("not there yet"))
     }
 
-    async fn seize(&self, _: &str, _: SystemTime) -> Result<Option<String>, Failure> {
+    async fn seize(&self, _: &str, _: &str, _: SystemTime) -> Result<bool, Failure> {
         Err(Failure::internal("not there yet"))
     }
 

@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use kfops_core::Failure;
+use serde::{Deserialize, Serialize};
 
 use crate::command::{PullRequest, Repository};
 
@@ -46,7 +47,7 @@ impl Meter {
 pub struct Review {
     /// Who.
     pub user: String,
-    /// Belongs to the repository.
+    /// May push to the repository.
     pub insider: bool,
     /// `APPROVED`, `CHANGES_REQUESTED`, `DISMISSED`, `COMMENTED`.
     pub state: String,
@@ -168,7 +169,8 @@ pub struct Deployment {
 }
 
 /// How far a deployment is, as GitHub names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DeploymentState {
     /// Under way.
     InProgress,
@@ -196,7 +198,7 @@ pub struct SentDelivery {
 }
 
 /// A line of a file that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotation {
     /// Relative to the root of the repository.
     pub path: String,
@@ -261,68 +263,10 @@ pub trait GitHub: Send + Sync + 'static {
     async fn permission(&self, meter: &Meter, repository: &Repository, user: &str) -> Result<String, Failure>;
     /// Whether a user is an active member of `organization/team`.
     async fn team_member(&self, meter: &Meter, team: &str, user: &str) -> Result<bool, Failure>;
-    /// A file of a branch.
-    async fn file(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        path: &str,
-        branch: &str,
-    ) -> Result<Option<Vec<u8>>, Failure>;
     /// By how many commits `head` is behind `base`.
     async fn behind_by(&self, meter: &Meter, repository: &Repository, base: &str, head: &str) -> Result<u64, Failure>;
-    /// Reviews, oldest first.
-    async fn reviews(&self, meter: &Meter, repository: &Repository, number: u64) -> Result<Vec<Review>, Failure>;
-    /// Names of the check runs and statuses that succeeded on a commit.
-    async fn succeeded_checks(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        commit: &str,
-    ) -> Result<Vec<String>, Failure>;
     /// The gzip-compressed tar archive of a commit.
     async fn archive(&self, meter: &Meter, repository: &Repository, commit: &str) -> Result<Bytes, Failure>;
-    /// The bot's own comment since `since` that contains `marker`.
-    async fn find_comment(
-        &self,
-        meter: &Meter,
-        on: (&Repository, u64),
-        marker: &str,
-        since: SystemTime,
-    ) -> Result<Option<u64>, Failure>;
-    /// Posts a comment.
-    async fn post_comment(&self, meter: &Meter, on: (&Repository, u64), body: &str) -> Result<u64, Failure>;
-    /// Replaces a comment.
-    async fn edit_comment(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        comment: u64,
-        body: &str,
-    ) -> Result<(), Failure>;
-    /// The check run of a command.
-    async fn find_check(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        check: &CheckRun,
-    ) -> Result<Option<u64>, Failure>;
-    /// Posts a check run.
-    async fn post_check(&self, meter: &Meter, repository: &Repository, check: &CheckRun) -> Result<u64, Failure>;
-    /// Replaces a check run.
-    async fn edit_check(
-        &self,
-        meter: &Meter,
-        repository: &Repository,
-        id: u64,
-        check: &CheckRun,
-    ) -> Result<(), Failure>;
     /// Merges, if `commit` is still the head.
     async fn merge(&self, meter: &Meter, on: (&Repository, u64), commit: &str) -> Result<Merged, Failure>;
-    /// Adds a label.
-    async fn add_label(&self, meter: &Meter, on: (&Repository, u64), label: &str) -> Result<(), Failure>;
-    /// Removes a label; one that is not there is removed already.
-    async fn remove_label(&self, meter: &Meter, on: (&Repository, u64), label: &str) -> Result<(), Failure>;
-    /// Pull requests that bear a label, closed ones too.
-    async fn labeled(&self, meter: &Meter, repository: &Repository, label: &str) -> Result<Vec<u64>, Failure>;
 }

@@ -112,9 +112,9 @@ pub trait Ledger: Send + Sync + 'static {
     async fn missing(&self, deliveries: &[String]) -> Result<Vec<String>, Failure>;
     /// Asks for the lock of a target, or joins its queue. A command that has ended gets nothing.
     async fn claim(&self, target: &str, command: &str, now: SystemTime) -> Result<Claim, Failure>;
-    /// Takes the lock from whoever holds it, so that nobody works under its fence any more: the holder's id. The others
-    /// keep their places.
-    async fn seize(&self, target: &str, now: SystemTime) -> Result<Option<String>, Failure>;
+    /// Takes the lock from a command, if that one still holds it, so that nobody works under its fence any more. The others
+    /// keep their places. Whether it was held.
+    async fn seize(&self, target: &str, holder: &str, now: SystemTime) -> Result<bool, Failure>;
     /// Every lock that was ever given.
     async fn locks(&self) -> Result<Vec<Lock>, Failure>;
     /// The command that brought a revision of a target live, newest first if there are several.
@@ -122,7 +122,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// Forgets deliveries received before one time, and commands that ended before another, but never a command whose
     /// model may still be live: the last 20 that deployed to each target.
     async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure>;
-    /// Replaces the command if nobody changed it since it was read; None if somebody did. The end of a command frees its
-    /// locks and places in queues, in the same transaction.
+    /// Replaces the command if nobody changed it since it was read; None if somebody did. Once a command has an
+    /// outcome its locks and places in queues are free, in the same transaction.
     async fn update(&self, command: Command) -> Result<Option<Command>, Failure>;
 }

@@ -2,11 +2,46 @@
 
 use std::time::SystemTime;
 
+use kfops_project::Environment;
+
 use super::{comment::comment, words::duration};
 use crate::{
     command::{Command, State},
-    ports::CheckRun,
+    ports::{Button, CheckRun, Deployment, DeploymentState},
 };
+
+/// What can be done about it now.
+fn buttons(command: &Command) -> Vec<Button> {
+    match command.outcome {
+        None => vec![Button::Cancel],
+        Some(State::Failed | State::Canceled) => vec![Button::Retry],
+        Some(_) => Vec::new(),
+    }
+}
+
+/// The deployment as it should stand now.
+#[must_use]
+pub fn deployment(command: &Command, state: DeploymentState, public_url: Option<&str>) -> Deployment {
+    let environment = command.verb.environment();
+    let revision = &command.lineage.revision;
+    let commit = command.lineage.source.as_ref().map_or_else(|| command.commit(), |source| &source.commit);
+    Deployment {
+        command: command.id.clone(),
+        commit: commit.to_owned(),
+        environment: environment.map_or_else(String::new, |environment| environment.as_str().to_owned()),
+        production: environment == Some(Environment::Production),
+        state,
+        description: match (state, command.failure.as_ref()) {
+            (DeploymentState::Success, _) => format!("{revision} is live"),
+            (DeploymentState::InProgress, _) => format!("/{} is under way", command.verb.as_str()),
+            (_, Some(failure)) => failure.message.chars().filter(|c| !c.is_control()).take(130).collect(),
+            (_, None) => "not live".to_owned(),
+        },
+        environment_url: Some(command.lineage.endpoint.clone())
+            .filter(|endpoint| state == DeploymentState::Success && endpoint.starts_with("http")),
+        log_url: public_url.map(|url| format!("{}/traces/{}", url.trim_end_matches('/'), command.trace.trace_id)),
+    }
+}
 
 /// The check run as it should stand now.
 #[must_use]
@@ -14,6 +49,7 @@ pub fn check_run(command: &Command, now: SystemTime, public_url: Option<&str>) -
     let conclusion = command.outcome.map(|outcome| match outcome {
         State::Succeeded => "success",
         State::Canceled => "cancelled",
+        State::Superseded => "skipped",
         State::Refused => "neutral",
         _ => "failure",
     });
@@ -32,6 +68,8 @@ pub fn check_run(command: &Command, now: SystemTime, public_url: Option<&str>) -
         completed: conclusion.map(|conclusion| (conclusion, now)),
         title,
         summary: comment(command, now, public_url),
+        annotations: command.annotations.clone(),
+        buttons: buttons(command),
         details_url: public_url.map(|url| format!("{}/traces/{}", url.trim_end_matches('/'), command.trace.trace_id)),
     }
 }

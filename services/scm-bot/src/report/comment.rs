@@ -28,14 +28,17 @@ pub fn marker(command: &Command) -> String {
 #[must_use]
 pub fn comment(command: &Command, now: SystemTime, public_url: Option<&str>) -> String {
     let mut out = marker(command) + "\n";
-    if command.verb.only_reads() && command.outcome == Some(State::Succeeded) {
+    let answers = command.verb.only_reads() || command.verb.acts_on_commands();
+    if answers && command.outcome == Some(State::Succeeded) {
         return out + &command.answer;
     }
-    if matches!(state(command), State::Refused | State::Failed | State::Canceled) && command.failure.is_some() {
+    if matches!(state(command), State::Refused | State::Failed | State::Canceled | State::Superseded)
+        && command.failure.is_some()
+    {
         out += &failure(command);
         out += "\n\n";
     }
-    if state(command) == State::Refused {
+    if matches!(state(command), State::Refused | State::Superseded) {
         out += &format!("<sub>{}</sub>\n", by(command));
         return out;
     }

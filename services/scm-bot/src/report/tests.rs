@@ -21,6 +21,7 @@ fn command(verb: Verb) -> Command {
     let mut command = Command::new("c-1".into(), verb, on, "author".into(), Origin::Api, trace, at(0));
     command.pull = Some(PullRequest {
         head: "3f2c1e7".repeat(6)[..40].to_owned(),
+        author: String::new(),
         base: "main".into(),
         open: true,
         merged: false,

@@ -90,7 +90,8 @@ pub(super) fn run(work: &Work, limit: Duration) -> pb_pipeline::Run {
 }
 
 pub(super) fn rollout(work: &Work) -> pb_serving::Rollout {
-    let Work::Rollout { source: files, repository, inference_service, serving, strategy, model, run } = work else {
+    let Work::Rollout { source: files, repository, inference_service, serving, strategy, model, run, fence } = work
+    else {
         return Default::default();
     };
     pb_serving::Rollout {
@@ -101,6 +102,7 @@ pub(super) fn rollout(work: &Work) -> pb_serving::Rollout {
         golden_path: serving.golden.clone().unwrap_or_default(),
         model: Some(common::Model { uri: model.uri.clone(), digest: model.digest.clone(), size_bytes: model.size }),
         run: format!("runs/{run}"),
+        fence: i64::try_from(*fence).unwrap_or(i64::MAX),
         strategy: Some(pb_serving::Strategy {
             canary: strategy.canary.iter().map(|percent| i32::from(*percent)).collect(),
             hold: duration(strategy.hold.get()),

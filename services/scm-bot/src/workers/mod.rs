@@ -93,7 +93,7 @@ impl Workers for GrpcWorkers {
         match work {
             Work::Build { .. } => {
                 let build = Some(convert::build(work));
-                let message = pb_build::CreateBuildRequest { build, build_id: id.to_owned() };
+                let message = pb_build::CreateBuildRequest { build, build_id: id.to_owned(), validate_only: false };
                 call!(self.builds, create_build, message, trace).map(drop)
             }
             Work::Compile { .. } => {
@@ -110,7 +110,8 @@ impl Workers for GrpcWorkers {
             }
             Work::Rollout { .. } => {
                 let rollout = Some(convert::rollout(work));
-                let message = pb_serving::CreateRolloutRequest { rollout, rollout_id: id.to_owned() };
+                let message =
+                    pb_serving::CreateRolloutRequest { rollout, rollout_id: id.to_owned(), validate_only: false };
                 call!(self.rollouts, create_rollout, message, trace).map(drop)
             }
         }

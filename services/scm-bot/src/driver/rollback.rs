@@ -1,0 +1,130 @@
+//! `/rollback`: an earlier revision's model, served as it was then, goes live again. Nothing is built or run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kfops_core::{Failure, Reason};
+use kfops_project::{Environment, Strategy};
+
+use super::{Driver, target::service_of};
+use crate::{
+    command::Restored,
+    gate::short,
+    ports::{Revision, RolloutRecord, Work},
+};
+
+impl Driver {
+    /// Finds the revision to bring back: the one that was named, or the last good one before what is live.
+    pub(super) async fn choose_revision(&mut self, said: &mut Vec<String>) -> Result<Result<(), Failure>, Failure> {
+        let engine = Arc::clone(&self.engine);
+        let project = match self.base() {
+            Ok(project) => project,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let Some(target) = project.as_ref().and_then(|project| service_of(project, Environment::Production)) else {
+            return Ok(Err(Failure::new(
+                Reason::ConfigInvalid,
+                "kfops.yaml of the default branch has no production to roll back",
+            )
+            .action("add serving and environments.production there")));
+        };
+        let revisions = engine.workers.revisions(&target).await?;
+        let Some(live) = revisions.iter().max_by_key(|revision| revision.percent).filter(|live| live.percent > 0)
+        else {
+            return Ok(Err(Failure::new(Reason::NotFound, "nothing is live, so that nothing can be rolled back")
+                .on(target)
+                .action("/deploy a model first")));
+        };
+        let named = self.command.options().to;
+        let found = match &named {
+            Some(name) => self.good(revisions.iter().filter(|revision| revision.name == *name)).await?,
+            // Bringing back the model that is live already would change nothing.
+            None => {
+                let older = revisions.iter().skip_while(|revision| revision.name != live.name);
+                self.good(older.filter(|revision| revision.model.digest != live.model.digest)).await?
+            }
+        };
+        let Some((revision, record)) = found else {
+            let what = match named {
+                Some(name) => format!("{name} is not a revision that was live"),
+                None => format!("no good revision before {} is known", live.name),
+            };
+            return Ok(Err(Failure::new(Reason::NotFound, what)
+                .on(target)
+                .action("/why and /status show what is known")));
+        };
+        if revision.name == live.name {
+            return Ok(Err(Failure::new(Reason::AlreadyExists, format!("{} is live already", live.name)).on(target)));
+        }
+        said.push(format!(
+            "{} with model {} of {} replaces {}",
+            revision.name,
+            short(record.model.digest.trim_start_matches("sha256:")),
+            short(&record.source.commit),
+            live.name
+        ));
+        let maker = self.maker(&target, &revision.name).await?;
+        if let Some(maker) = &maker {
+            let trace = maker.0;
+            if !self.command.links.contains(&trace) {
+                self.command.links.push(trace);
+            }
+        }
+        let lineage = &mut self.command.lineage;
+        lineage.inference_service = target;
+        lineage.source = Some(record.source);
+        lineage.run = Some(record.run);
+        lineage.model = Some(record.model);
+        lineage.restored = Some(Restored {
+            revision: revision.name,
+            rollout: revision.rollout,
+            serving: record.serving,
+            pull_request: maker.map_or(self.command.pull_request, |(_, number)| number),
+        });
+        Ok(Ok(()))
+    }
+
+    /// The first whose rollout succeeded.
+    async fn good(
+        &self,
+        revisions: impl Iterator<Item = &Revision>,
+    ) -> Result<Option<(Revision, RolloutRecord)>, Failure> {
+        for revision in revisions {
+            match self.engine.workers.rollout(&revision.rollout).await {
+                Ok(record) if record.succeeded => return Ok(Some((revision.clone(), record))),
+                Ok(_) => {}
+                Err(failure) if failure.reason == Reason::NotFound => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Trace and pull request of the command whose model that is.
+    async fn maker(&self, target: &str, revision: &str) -> Result<Option<(kfops_core::TraceContext, u64)>, Failure> {
+        let command = self.engine.ledger.deployed(target, revision).await?;
+        Ok(command.map(|command| {
+            let restored = command.lineage.restored.as_ref();
+            (command.trace, restored.map_or(command.pull_request, |restored| restored.pull_request))
+        }))
+    }
+
+    /// The rollout that brings the model back: proven, then live at once.
+    pub(super) fn restoring(&self) -> Result<(Work, Duration), Failure> {
+        let missing = || Failure::internal("what to bring back is not known yet");
+        let lineage = &self.command.lineage;
+        let restored = lineage.restored.clone().ok_or_else(missing)?;
+        let timeouts = self.base().ok().flatten().map(|project| project.timeouts).unwrap_or_default();
+        let work = Work::Rollout {
+            source: lineage.source.clone().ok_or_else(missing)?,
+            repository: self.command.repository.to_string(),
+            inference_service: lineage.inference_service.clone(),
+            serving: restored.serving,
+            strategy: Strategy { canary: Vec::new(), ..Strategy::default() },
+            model: lineage.model.clone().ok_or_else(missing)?,
+            run: lineage.run.clone().ok_or_else(missing)?,
+            fence: self.command.fence,
+        };
+        Ok((work, timeouts.rollout.get()))
+    }
+}

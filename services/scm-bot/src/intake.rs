@@ -1,0 +1,139 @@
+//! Takes deliveries in: stored durably with what they start, then acted on. The same way for a webhook that came and for
+//! one that was found missing.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use kfops_core::{Failure, Reason, TraceContext, short_hash};
+
+use crate::{
+    command::{Command, Origin, Repository},
+    delivery::{self, Comment, Event, Press},
+    engine::Engine,
+    grammar::Line,
+    ports::{Accepted, Button, Delivery, Entropy},
+    verb::Verb,
+};
+
+/// A webhook as it was signed.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// `X-GitHub-Delivery`.
+    pub delivery: String,
+    /// `X-GitHub-Event`.
+    pub event: String,
+    /// The body.
+    pub payload: Bytes,
+    /// When it came.
+    pub received: SystemTime,
+    /// Proposed root span of the first command.
+    pub trace: Option<TraceContext>,
+}
+
+/// What became of a webhook.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Ids of the commands that it started.
+    pub commands: Vec<String>,
+    /// It was taken before.
+    pub duplicate: bool,
+}
+
+/// Takes deliveries in. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Intake {
+    /// Returns once the webhook and its commands are stored durably; the commands are then under way.
+    pub(crate) async fn take(&self, webhook: Webhook) -> Result<Taken, Failure> {
+        if !(1..=200).contains(&webhook.delivery.len()) {
+            return Err(Failure::new(Reason::InvalidArgument, "it has 1 to 200 characters").on("delivery_id"));
+        }
+        let bot = &self.engine.settings.github.bot_login;
+        let Some(event) = delivery::read(&webhook.event, &webhook.payload, bot)? else {
+            tracing::debug!(event = webhook.event, delivery = webhook.delivery, "of no interest");
+            return Ok(Taken::default());
+        };
+        let commands = match event {
+            Event::Nothing => Vec::new(),
+            Event::Comment(comment) => self.commands_of(comment, &webhook),
+            Event::Moved { repository, pull_request, head } => {
+                // Before it is stored as seen: told twice is told once.
+                self.engine.supersede(&repository, pull_request, &head).await?;
+                Vec::new()
+            }
+            Event::Pressed(press) => self.command_of(press, &webhook).await?.into_iter().collect(),
+        };
+        // What started nothing is remembered by its GUID alone.
+        let payload = if commands.is_empty() { Bytes::new() } else { webhook.payload };
+        let delivery = Delivery { id: webhook.delivery, event: webhook.event, payload, received: webhook.received };
+        // A duplicate started nothing: it lists nothing, so that nobody hangs a span below a root that is not there.
+        let new = match self.engine.ledger.accept(delivery, commands).await? {
+            Accepted::New(new) => new,
+            Accepted::Duplicate => return Ok(Taken { commands: Vec::new(), duplicate: true }),
+        };
+        let commands = new.iter().map(|command| command.id.clone()).collect();
+        for command in new {
+            tracing::info!(command = command.id, verb = command.verb.as_str(), actor = command.actor, trace_id = %command.trace.trace_id, "received");
+            self.engine.admit(command);
+        }
+        Ok(Taken { commands, duplicate: false })
+    }
+
+    pub(crate) fn trace(&self) -> TraceContext {
+        TraceContext::from_random(self.entropy.trace())
+    }
+
+    /// The commands of a comment. The first takes the proposed root span; the others get one of their own, with a link.
+    fn commands_of(&self, comment: Comment, webhook: &Webhook) -> Vec<Command> {
+        let first = webhook.trace.unwrap_or_else(|| self.trace());
+        let lines = comment.lines.into_iter().enumerate();
+        lines
+            .map(|(index, line)| {
+                let verb = match &line {
+                    Line::Command { verb, .. } | Line::Unclosed { verb } | Line::TooMany { verb, .. } => *verb,
+                    Line::Typo { .. } => Verb::Help,
+                };
+                let id = Command::id_of_comment(&comment.repository, comment.id, index);
+                let origin = Origin::Comment { delivery: webhook.delivery.clone(), comment: comment.id, index };
+                let on = (comment.repository.clone(), comment.pull_request);
+                let trace = if index == 0 { first } else { self.trace() };
+                let mut command =
+                    Command::new(id, verb, on, comment.actor.clone(), origin, trace, webhook.received).reading(line);
+                if index > 0 {
+                    command.links.push(first);
+                }
+                command
+            })
+            .collect()
+    }
+
+    /// The command of a button: about the command whose check run it stands on, in that one's pull request.
+    async fn command_of(&self, press: Press, webhook: &Webhook) -> Result<Option<Command>, Failure> {
+        let other = match self.engine.ledger.get(&press.command).await {
+            Ok(other) => other,
+            Err(failure) if failure.reason == Reason::NotFound => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        if !same(&other.repository, &press.repository) {
+            return Ok(None);
+        }
+        let verb = match press.button {
+            Button::Retry => Verb::Retry,
+            Button::Cancel => Verb::Cancel,
+        };
+        let id = format!("c-{}", short_hash(&[&press.repository.to_string(), "button", &webhook.delivery], 10));
+        let origin = Origin::Button { delivery: webhook.delivery.clone(), check: press.check };
+        let trace = webhook.trace.unwrap_or_else(|| self.trace());
+        let on = (other.repository.clone(), other.pull_request);
+        let line = Line::Command { verb, arguments: vec![press.command] };
+        Ok(Some(Command::new(id, verb, on, press.actor, origin, trace, webhook.received).reading(line)))
+    }
+}
+
+fn same(one: &Repository, other: &Repository) -> bool {
+    one.to_string().eq_ignore_ascii_case(&other.to_string())
+}
