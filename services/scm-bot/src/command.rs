@@ -383,13 +383,14 @@ impl Command {
     /// Whether anything was begun beyond the gate.
     #[must_use]
     pub fn begun(&self) -> bool {
-        self.steps.iter().any(|step| step.stage != Stage::Gate && step.state != StepState::Pending)
+        // What was taken over from an earlier command has no start.
+        self.steps.iter().any(|step| step.stage != Stage::Gate && step.start.is_some())
     }
 
     /// Where its comments and commands queue up.
     #[must_use]
     pub fn lane(&self) -> String {
-        format!("{}#{}", self.repository, self.pull_request)
+        format!("{}#{}", self.repository, self.pull_request).to_lowercase()
     }
 
     /// Whether `other` asks for the same.

@@ -51,11 +51,11 @@ pub const fn plan(verb: Verb) -> &'static [Stage] {
         Verb::Run => &[S::Gate, S::Source, S::Run],
         Verb::BuildRun => &[S::Gate, S::Source, S::Build, S::Compile, S::Tag, S::Run],
         Verb::Deploy => &[S::Gate, S::Source, S::Recheck, S::Rollout, S::Merge, S::Label],
-        Verb::StagingDeploy => &[S::Gate, S::Source, S::Rollout, S::Label],
+        Verb::StagingDeploy => &[S::Gate, S::Source, S::Recheck, S::Rollout, S::Label],
         Verb::Ship => {
             &[S::Gate, S::Source, S::Build, S::Compile, S::Tag, S::Run, S::Recheck, S::Rollout, S::Merge, S::Label]
         }
-        Verb::Rollback => &[S::Gate, S::Rollout, S::Label],
+        Verb::Rollback => &[S::Gate, S::Recheck, S::Rollout, S::Label],
         Verb::Plan => &[S::Gate, S::Source, S::Answer],
         Verb::Status | Verb::Why | Verb::Help => &[S::Gate, S::Answer],
         Verb::Promote | Verb::Cancel | Verb::Unlock => &[S::Gate, S::Act],

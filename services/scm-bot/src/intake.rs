@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kfops_core::{Failure, Reason, TraceContext, short_hash};
 
 use crate::{
-    command::{Command, Origin, Repository},
+    command::{Command, Origin},
     delivery::{self, Comment, Event, Press},
     engine::Engine,
     grammar::Line,
@@ -118,7 +118,7 @@ impl Intake {
             Err(failure) if failure.reason == Reason::NotFound => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        if !same(&other.repository, &press.repository) {
+        if other.repository != press.repository {
             return Ok(None);
         }
         let verb = match press.button {
@@ -132,8 +132,4 @@ impl Intake {
         let line = Line::Command { verb, arguments: vec![press.command] };
         Ok(Some(Command::new(id, verb, on, press.actor, origin, trace, webhook.received).reading(line)))
     }
-}
-
-fn same(one: &Repository, other: &Repository) -> bool {
-    one.to_string().eq_ignore_ascii_case(&other.to_string())
 }

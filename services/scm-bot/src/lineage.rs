@@ -48,6 +48,8 @@ pub struct Restored {
     pub serving: kfops_project::Serving,
     /// The pull request that deployed it.
     pub pull_request: u64,
+    /// The revision that was live when it was chosen.
+    pub replaces: String,
 }
 
 /// commit -> source archive -> images -> version -> run -> model -> revision.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// `owner/name`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// `owner/name`. Two that differ in case only are the same, as at GitHub.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Repository {
     /// Account that it belongs to.
@@ -13,6 +13,14 @@ pub struct Repository {
     /// Its name.
     pub name: String,
 }
+
+impl PartialEq for Repository {
+    fn eq(&self, other: &Self) -> bool {
+        self.owner.eq_ignore_ascii_case(&other.owner) && self.name.eq_ignore_ascii_case(&other.name)
+    }
+}
+
+impl Eq for Repository {}
 
 impl Repository {
     /// Reads `owner/name`. Anything that could change a URL or a key is refused.

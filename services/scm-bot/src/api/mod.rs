@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     command::{Command, Origin, Repository},
     delivery,
+    driver::Driver,
     engine::Engine,
     grammar::Line,
     intake::{Intake, Webhook},
@@ -24,6 +25,8 @@ use crate::{
 
 /// Names for health and routes.
 pub(crate) const SERVICES: &[&str] = &["kfops.command.v1.CommandService", "kfops.command.v1.DeliveryService"];
+/// Ids of the commands of comments and buttons begin so.
+const COMMENT_PREFIX: &str = "c-";
 /// Metadata in which the gateway says who calls.
 const ACTOR: &str = "kfops-actor";
 /// Largest piece of a log.
@@ -50,17 +53,25 @@ fn id_of(name: &str) -> Result<String, Status> {
     ResourceId::of_name("commands", name).map(|id| id.to_string()).map_err(|error| wrong("name", error.to_string()))
 }
 
+/// Who calls, as the gateway says.
+fn actor<T>(request: &Request<T>) -> Result<String, Status> {
+    let said = request.metadata().get(ACTOR).and_then(|actor| actor.to_str().ok());
+    said.filter(|actor| delivery::login(actor)).map(str::to_owned).ok_or_else(|| {
+        status(Failure::new(Reason::Unauthenticated, "nobody says who calls").action("call through the gateway"))
+    })
+}
+
 impl Api {
     async fn new_command(&self, request: Request<pb::CreateCommandRequest>) -> Result<Command, Status> {
         let root = trace_context(request.metadata());
-        let actor = request.metadata().get(ACTOR).and_then(|actor| actor.to_str().ok()).unwrap_or_default().to_owned();
-        if !delivery::login(&actor) {
-            let failure =
-                Failure::new(Reason::Unauthenticated, "nobody says who calls").action("call through the gateway");
-            return Err(status(failure));
-        }
+        let actor = actor(&request)?;
         let pb::CreateCommandRequest { command, command_id } = request.into_inner();
         let id = ResourceId::parse(&command_id).map_err(|error| wrong("command_id", error.to_string()))?;
+        if id.to_string().starts_with(COMMENT_PREFIX) {
+            // They follow from comments: whoever took one beforehand would keep that comment from being heard.
+            let what = format!("ids that begin with `{COMMENT_PREFIX}` are those of comments");
+            return Err(wrong("command_id", what));
+        }
         let asked = command.ok_or_else(|| wrong("command", "there is no command"))?;
         let verb = convert::verb_of(asked.verb()).ok_or_else(|| wrong("command.verb", "the verb is not known"))?;
         let repository = Repository::parse(&asked.repository).map_err(|error| wrong("command.repository", error))?;
@@ -146,10 +157,13 @@ impl CommandService for Api {
     }
 
     async fn cancel_command(&self, request: Request<pb::CancelCommandRequest>) -> Answer<pb::Command> {
-        let by =
-            request.metadata().get(ACTOR).and_then(|actor| actor.to_str().ok()).filter(|actor| delivery::login(actor));
-        let by = by.map_or_else(|| "by a call of the API".to_owned(), |actor| format!("by @{actor} through the API"));
+        let actor = actor(&request)?;
+        let by = format!("by @{actor} through the API");
         let id = id_of(&request.get_ref().name)?;
+        let command = self.engine.ledger.get(&id).await.map_err(status)?;
+        if !command.state.ended() {
+            Driver::may_cancel(&self.engine, &command, actor).await.map_err(status)?;
+        }
         let command = self.engine.cancel(&id, &by).await.map_err(status)?;
         Ok(Response::new(convert::command(&command)))
     }

@@ -9,7 +9,8 @@ use kfops_project::Environment;
 
 use super::{Done, Driver, target::service_of};
 use crate::{
-    command::{Command, State},
+    command::{Command, Origin, State},
+    engine::Engine,
     gate::count,
     report,
     step::{Stage, StepState},
@@ -31,6 +32,19 @@ impl Driver {
             _ => self.open_here().await?,
         };
         Ok(chosen.map(|ids| self.command.acts_on = ids))
+    }
+
+    /// Whether somebody who calls the API may end a command: what the gate would say to their `/cancel`.
+    pub(crate) async fn may_cancel(engine: &Arc<Engine>, command: &Command, actor: String) -> Result<(), Failure> {
+        let on = (command.repository.clone(), command.pull_request);
+        let now = engine.clock.now();
+        let id = format!("cancel-{}", command.id);
+        let mut asked = Command::new(id, Verb::Cancel, on, actor, Origin::Api, command.trace, now);
+        asked.acts_on = vec![command.id.clone()];
+        match Self::new(Arc::clone(engine), asked, Arc::default()).gate().await? {
+            Done::No(failure) => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the actor wrote all of them.

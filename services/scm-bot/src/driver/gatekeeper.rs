@@ -94,10 +94,16 @@ impl Driver {
     /// The gate once more before anything goes live, unless it passed a moment ago and nothing was worked on since.
     pub(super) async fn recheck(&mut self) -> Result<Done, Failure> {
         let now = self.engine.clock.now();
-        if self.gate_passed.is_some_and(|passed| now.duration_since(passed).is_ok_and(|age| age < FRESH)) {
+        if self.command.verb != Verb::Rollback
+            && self.gate_passed.is_some_and(|passed| now.duration_since(passed).is_ok_and(|age| age < FRESH))
+        {
             return Ok(Done::Skipped("the gate passed a moment ago".into()));
         }
         let command = self.command.clone();
+        if command.verb == Verb::Rollback {
+            rule!(self.still_live().await?);
+            return Ok(Done::Yes(String::new()));
+        }
         let mut look = self.look_now().await?;
         rule!(gate::fit(&look.pull));
         rule!(gate::unmoved(&command, &look.pull));

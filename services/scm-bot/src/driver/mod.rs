@@ -276,7 +276,8 @@ impl Driver {
         }
         for step in &mut self.command.steps {
             if step.state == StepState::Running {
-                step.state = if state == State::Canceled { StepState::Canceled } else { StepState::Failed };
+                let ended = matches!(state, State::Canceled | State::Superseded);
+                step.state = if ended { StepState::Canceled } else { StepState::Failed };
                 step.end = Some(now);
             }
         }

@@ -1,7 +1,6 @@
 //! `/rollback`: an earlier revision's model, served as it was then, goes live again. Nothing is built or run.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kfops_core::{Failure, Reason};
 use kfops_project::{Environment, Strategy};
@@ -79,9 +78,28 @@ impl Driver {
             revision: revision.name,
             rollout: revision.rollout,
             serving: record.serving,
+            replaces: live.name.clone(),
             pull_request: maker.map_or(self.command.pull_request, |(_, number)| number),
         });
         Ok(Ok(()))
+    }
+
+    /// Once the lock is ours: what is live is still what somebody wanted to be rid of.
+    pub(super) async fn still_live(&self) -> Result<Result<(), Failure>, Failure> {
+        let lineage = &self.command.lineage;
+        let Some(restored) = &lineage.restored else { return Ok(Ok(())) };
+        let live = self.engine.workers.live(&lineage.inference_service).await?.map(|live| live.revision);
+        let now = live.unwrap_or_default();
+        Ok(if now == restored.replaces {
+            Ok(())
+        } else {
+            Err(Failure::new(
+                Reason::PolicyRefused,
+                format!("{now} went live while this waited, and what should be undone is {}", restored.replaces),
+            )
+            .on(&lineage.inference_service)
+            .action("look at what is live with /why, then /rollback again, with --to where it matters"))
+        })
     }
 
     /// The first whose rollout succeeded.
