@@ -32,6 +32,8 @@ pub(crate) use cancels::Cancels;
 
 const TICK: Duration = Duration::from_millis(100);
 const LOG_EVERY: Duration = Duration::from_secs(5);
+/// A database that refuses as often as this is not waited for any longer.
+const STORE_TRIES: u32 = 3;
 /// Undoing and draining are tried so often before the rollout ends without them.
 const TRIES: u32 = 10;
 
@@ -55,6 +57,8 @@ pub(crate) struct Driver {
     logged: SystemTime,
     tries: u32,
     cancel: CancellationToken,
+    /// The database refuses for so long that the rollout is undone without it; it is told when it takes things again.
+    unkept: bool,
 }
 
 impl Driver {
@@ -62,7 +66,7 @@ impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, id: String, cancel: CancellationToken) -> Self {
         let never = SystemTime::UNIX_EPOCH;
         let stage = (Stage::Ended, never);
-        Self { shared, id, prepared: None, stage, watch: None, logged: never, tries: 0, cancel }
+        Self { shared, id, prepared: None, stage, watch: None, logged: never, tries: 0, cancel, unkept: false }
     }
 
     /// Until the rollout has ended or the service stops; then it is resumed by the next process.
@@ -223,6 +227,7 @@ impl Driver {
 
     async fn after_failure(&mut self, failure: Failure) -> Result<(), Failure> {
         self.tries += 1;
+        self.unkept |= failure.reason == Reason::StoreUnavailable && self.tries >= STORE_TRIES;
         let rollout = self.shared.rollouts.get(&self.id).await?;
         let undoing = matches!(rollout.stage, Stage::Restore | Stage::Drain);
         if self.tries >= TRIES && undoing {
@@ -230,7 +235,7 @@ impl Driver {
         }
         // A router that died is back in a moment; so is a database that is busy.
         let passing = match failure.reason {
-            Reason::StoreUnavailable => self.tries < TRIES,
+            Reason::StoreUnavailable => !self.unkept,
             Reason::RouteFailed => self.tries < 3,
             _ => false,
         };
