@@ -117,7 +117,7 @@ impl Engine {
         }
         spans::of_version(&version).into_iter().for_each(|span| self.ports.tracer.record(span));
         let id = version.life.id.clone();
-        self.versions.update(&id, move |kept| *kept = version).await?;
+        self.versions.update_anyway(&id, move |kept| *kept = version).await?;
         Ok(())
     }
 }

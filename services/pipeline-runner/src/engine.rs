@@ -109,13 +109,22 @@ impl Engine {
     fn drive_version(self: &Arc<Self>, version: &PipelineVersion) {
         let (engine, id) = (Arc::clone(self), version.life.id.clone());
         self.drive(version.name(), version.life.cancel_requested, async move |cancel| {
-            engine.compile_version(&id, &cancel).await
+            let Err(failure) = engine.compile_version(&id, &cancel).await else { return Ok(()) };
+            let now = engine.now();
+            let end =
+                move |version: &mut PipelineVersion| version.life.end(Some(given_up(failure, &version.name())), now);
+            engine.versions.update_anyway(&id, end).await.map(|_| ())
         });
     }
 
     fn drive_run(self: &Arc<Self>, run: &Run) {
         let (engine, id) = (Arc::clone(self), run.life.id.clone());
-        self.drive(run.name(), run.life.cancel_requested, async move |cancel| engine.execute_run(&id, &cancel).await);
+        self.drive(run.name(), run.life.cancel_requested, async move |cancel| {
+            let Err(failure) = engine.execute_run(&id, &cancel).await else { return Ok(()) };
+            let now = engine.now();
+            let end = move |run: &mut Run| run.life.end(Some(given_up(failure, &run.name())), now);
+            engine.runs.update_anyway(&id, end).await.map(|_| ())
+        });
     }
 
     /// Works in the background until the end, or until the service aborts: then the work is left as it is, its
@@ -136,7 +145,7 @@ impl Engine {
                 biased;
                 () = aborting.cancelled() => tracing::info!(resource = name, "left for the next start"),
                 done = work(token) => if let Err(failure) = done {
-                    // Only the database or the object store can bring us here; the record stays open.
+                    // Only a database that cannot even be read can bring us here; the record stays open.
                     tracing::error!(resource = name, reason = %failure.reason, error = %failure, "work stopped, the next start takes it up");
                 }
             }
@@ -154,4 +163,10 @@ impl Engine {
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.lifecycle.stopping()
     }
+}
+
+/// Database or object store failed in the middle of the work.
+fn given_up(failure: Failure, name: &str) -> Failure {
+    tracing::error!(resource = name, reason = %failure.reason, error = %failure, "work given up");
+    if failure.resource.is_empty() { failure.on(name) } else { failure }
 }

@@ -61,7 +61,7 @@ impl Engine {
                     let run = Run { tasks: outcome.tasks, ..self.runs.get(id).await? };
                     match outcome.failure {
                         Some(failure) => (run, Some(failure)),
-                        None => self.keep_model(run).await,
+                        None => self.model_unless_canceled(run, cancel).await,
                     }
                 }
                 Err(failure) => (self.runs.get(id).await?, Some(failure)),
@@ -69,6 +69,20 @@ impl Engine {
             Err(failure) => (run, Some(failure)),
         };
         self.end_run(run, failure).await
+    }
+
+    /// Copying a large model takes a while.
+    async fn model_unless_canceled(&self, run: Run, cancel: &CancellationToken) -> (Run, Option<Failure>) {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {}
+            kept = self.keep_model(run.clone()) => return kept,
+        }
+        if let Err(failure) = self.forget_model(&run).await {
+            tracing::warn!(run = run.life.id, %failure, "half a model was left in the store");
+        }
+        let failure = canceled(&run.name());
+        (run, Some(failure))
     }
 
     /// Counts the attempt before it begins; one that the executor can go on with counts once.
@@ -149,7 +163,7 @@ impl Engine {
         spans::of_run(&run).into_iter().for_each(|span| self.ports.tracer.record(span));
         let id = run.life.id.clone();
         self.runs
-            .update(&id, move |kept| {
+            .update_anyway(&id, move |kept| {
                 // A cancellation that came too late stays on record.
                 run.life.cancel_requested |= kept.life.cancel_requested;
                 *kept = run;

@@ -37,14 +37,26 @@ impl Engine {
             return Err(missing("the task declares the model's artifact but wrote no file there")
                 .action("write the model to the output artifact's path"));
         }
-        let prefix = format!("models/{}", run.life.id);
         // What an attempt before this one may have left half copied.
-        for key in self.ports.store.list(&prefix).await? {
-            self.ports.store.delete(&key).await?;
-        }
+        self.forget_model(run).await?;
+        let prefix = prefix(run);
         let stored = put_folder(&self.ports.store, &prefix, &path).await?;
         Ok(Model { uri: stored.uri, digest: stored.digest, size: stored.size })
     }
+}
+
+impl Engine {
+    /// Removes what was copied.
+    pub(crate) async fn forget_model(&self, run: &Run) -> Result<(), Failure> {
+        for key in self.ports.store.list(&prefix(run)).await? {
+            self.ports.store.delete(&key).await?;
+        }
+        Ok(())
+    }
+}
+
+fn prefix(run: &Run) -> String {
+    format!("models/{}", run.life.id)
 }
 
 /// The task that wrote the model, and the output's name. None when there is no model and none was asked for.

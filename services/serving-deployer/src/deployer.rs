@@ -10,20 +10,25 @@ use futures::Stream;
 use kfops_core::{Failure, Reason, TraceContext};
 use kfops_resource::{Created, Page, Table};
 use kfops_rpc::Lifecycle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Ports, Settings,
-    driver::{Driver, Shared},
-    plan::stays,
+    driver::{Cancels, Driver, Shared},
     rollout::{Request, Rollout, Stage, endpoint},
     service::{InferenceService, ServiceName},
     spans,
     traffic::Traffic,
 };
 
+mod preview;
+mod promote;
+
 /// Between two looks at the live revisions.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Previews that are made at the same time: each unpacks a source, and may run a sandbox.
+const PREVIEWS: usize = 2;
 
 /// The use cases. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +37,7 @@ pub struct Deployer {
     queues: Arc<Mutex<HashMap<ServiceName, VecDeque<String>>>>,
     lifecycle: Lifecycle,
     restored: watch::Sender<bool>,
+    previews: Arc<Semaphore>,
 }
 
 impl Deployer {
@@ -41,8 +47,15 @@ impl Deployer {
         let rollouts = Table::open(&database)?;
         let services: Table<InferenceService> = Table::open(&database)?;
         let traffic = Traffic::new(services.clone(), ports.clone());
-        let shared = Arc::new(Shared { settings, ports, rollouts, services, traffic });
-        Ok(Self { shared, queues: Arc::default(), lifecycle, restored: watch::channel(false).0 })
+        let cancels = Cancels::default();
+        let shared = Arc::new(Shared { settings, ports, rollouts, services, traffic, cancels });
+        Ok(Self {
+            shared,
+            queues: Arc::default(),
+            lifecycle,
+            restored: watch::channel(false).0,
+            previews: Arc::new(Semaphore::new(PREVIEWS)),
+        })
     }
 
     /// Starts what was live, then goes on with the rollouts that were open. New ones wait for that too.
@@ -83,6 +96,12 @@ impl Deployer {
         context: Option<TraceContext>,
     ) -> Result<Rollout, Failure> {
         let now = self.shared.ports.clock.now();
+        // One that exists came with its fence when it was new.
+        match self.shared.rollouts.get(&id).await {
+            Err(failure) if failure.reason == Reason::NotFound => self.accept(&request).await?,
+            Err(failure) => return Err(failure),
+            Ok(_) => {}
+        }
         match self.shared.rollouts.create(Rollout::new(id, request, context, now)).await? {
             Created::Existing(rollout) => Ok(rollout),
             Created::New(rollout) => {
@@ -120,8 +139,7 @@ impl Deployer {
                 Stage::Ended | Stage::Restore | Stage::Drain => {}
                 Stage::Queued => {
                     r.cancel = true;
-                    let text = format!("canceled before it began{}", stays(r));
-                    r.failure = Some(Failure::new(Reason::Canceled, text).on(r.name()));
+                    r.failure = Some(Failure::new(Reason::Canceled, "canceled before it began").on(r.name()));
                     r.end(now);
                 }
                 _ => {
@@ -133,19 +151,24 @@ impl Deployer {
         if before.stage == Stage::Queued && rollout.stage == Stage::Ended {
             spans::record(&self.shared.ports.tracer, &rollout, now);
         }
+        if rollout.cancel {
+            self.shared.cancels.cancel(id);
+        }
         Ok(rollout)
     }
 
     /// An InferenceService with its revisions, and where it answers.
     pub async fn inference_service(&self, name: &ServiceName) -> Result<(InferenceService, String), Failure> {
-        let service = self.shared.services.get(&name.to_string()).await.map_err(|failure| {
-            if failure.reason == Reason::NotFound {
-                let name = name.resource();
-                Failure::new(Reason::NotFound, format!("no {name}: nothing was rolled out to it")).on(name)
-            } else {
-                failure
-            }
-        })?;
+        let missing = || {
+            let name = name.resource();
+            Failure::new(Reason::NotFound, format!("no {name}: nothing was rolled out to it")).on(name)
+        };
+        let service = match self.shared.services.get(&name.to_string()).await {
+            // Only a fence was seen.
+            Ok(service) if service.revisions.is_empty() => return Err(missing()),
+            Err(failure) if failure.reason == Reason::NotFound => return Err(missing()),
+            service => service?,
+        };
         let endpoint = self.endpoint(&service);
         Ok((service, endpoint))
     }
@@ -161,7 +184,8 @@ impl Deployer {
             let endpoint = self.endpoint(&service);
             (service, endpoint)
         };
-        Ok(Page { items: page.items.into_iter().map(with_endpoint).collect(), next_page_token: page.next_page_token })
+        let begun = page.items.into_iter().filter(|service| !service.revisions.is_empty());
+        Ok(Page { items: begun.map(with_endpoint).collect(), next_page_token: page.next_page_token })
     }
 
     /// The router may answer at another address than before the restart.
@@ -206,7 +230,9 @@ impl Deployer {
             if stopping.is_cancelled() {
                 return;
             }
-            Driver::new(Arc::clone(&self.shared), id).run(stopping.clone()).await;
+            let cancel = self.shared.cancels.of(&id);
+            Driver::new(Arc::clone(&self.shared), id.clone(), cancel).run(stopping.clone()).await;
+            self.shared.cancels.forget(&id);
         }
     }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Settings,
+    driver::stages::shut_out,
     gate::{self, Verdict},
     model,
     plan::{self, Action, World},
@@ -22,12 +23,17 @@ use crate::{
     watch::Watch,
 };
 
+mod cancels;
 mod keep;
 mod prove;
 mod stages;
 
+pub(crate) use cancels::Cancels;
+
 const TICK: Duration = Duration::from_millis(100);
 const LOG_EVERY: Duration = Duration::from_secs(5);
+/// A database that refuses as often as this is not waited for any longer.
+const STORE_TRIES: u32 = 3;
 /// Undoing and draining are tried so often before the rollout ends without them.
 const TRIES: u32 = 10;
 
@@ -38,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) rollouts: Table<Rollout>,
     pub(crate) services: Table<InferenceService>,
     pub(crate) traffic: Traffic,
+    pub(crate) cancels: Cancels,
 }
 
 /// Drives one rollout in this process.
@@ -49,12 +56,17 @@ pub(crate) struct Driver {
     watch: Option<Watch>,
     logged: SystemTime,
     tries: u32,
+    cancel: CancellationToken,
+    /// The database refuses for so long that the rollout is undone without it; it is told when it takes things again.
+    unkept: bool,
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, id: String) -> Self {
+    /// `cancel` says early what the rollout's record says too: someone wants it to end.
+    pub(crate) fn new(shared: Arc<Shared>, id: String, cancel: CancellationToken) -> Self {
         let never = SystemTime::UNIX_EPOCH;
-        Self { shared, id, prepared: None, stage: (Stage::Ended, never), watch: None, logged: never, tries: 0 }
+        let stage = (Stage::Ended, never);
+        Self { shared, id, prepared: None, stage, watch: None, logged: never, tries: 0, cancel, unkept: false }
     }
 
     /// Until the rollout has ended or the service stops; then it is resumed by the next process.
@@ -70,7 +82,10 @@ impl Driver {
                     if let Err(failure) = self.after_failure(failure).await {
                         tracing::error!(rollout = self.id, %failure, "rollout cannot be kept");
                     }
-                    tokio::time::sleep(TICK * 10).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(TICK * 10) => {}
+                        () = self.cancel.cancelled(), if !self.cancel.is_cancelled() => {}
+                    }
                 }
             }
         }
@@ -94,7 +109,16 @@ impl Driver {
         if action == Action::End {
             return Ok(true);
         }
-        self.act(&rollout, action).await?;
+        if action.can_be_dropped() && rollout.stage != Stage::Drain {
+            let cancel = self.cancel.clone();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(false),
+                done = self.act(&rollout, action) => done?,
+            }
+        } else {
+            self.act(&rollout, action).await?;
+        }
         if !rollout.revision.is_empty() && self.since(self.logged) > LOG_EVERY {
             self.logged = self.now();
             self.put_log(&rollout).await;
@@ -139,8 +163,14 @@ impl Driver {
                 Ok(())
             }
             Action::Shift(percent) => {
-                let revision = rollout.revision.clone();
-                self.change_service(rollout, move |service| service.shift(&revision, percent)).await?;
+                let (revision, fence) = (rollout.revision.clone(), rollout.request.fence);
+                let shift = move |service: &mut InferenceService| {
+                    if !service.shuts_out(fence) {
+                        service.shift(&revision, percent);
+                    }
+                };
+                let service = self.change_service(rollout, shift).await?;
+                shut_out(&service, fence)?;
                 self.watch = None;
                 self.shared.traffic.follow(&rollout.request.service).await
             }
@@ -173,8 +203,13 @@ impl Driver {
                 })
                 .await
             }
+            Action::EndCanary(index, share) => self.change(move |r, now| r.end_canary(index, share, now)).await,
             Action::Promote => {
                 self.change(|r, now| {
+                    // Whoever cancels until now is in time.
+                    if r.cancel {
+                        return;
+                    }
                     r.note(format!("{} gets all traffic", r.revision), None, now);
                     r.advance(Stage::Drain, now);
                 })
@@ -192,6 +227,7 @@ impl Driver {
 
     async fn after_failure(&mut self, failure: Failure) -> Result<(), Failure> {
         self.tries += 1;
+        self.unkept |= failure.reason == Reason::StoreUnavailable && self.tries >= STORE_TRIES;
         let rollout = self.shared.rollouts.get(&self.id).await?;
         let undoing = matches!(rollout.stage, Stage::Restore | Stage::Drain);
         if self.tries >= TRIES && undoing {
@@ -199,7 +235,7 @@ impl Driver {
         }
         // A router that died is back in a moment; so is a database that is busy.
         let passing = match failure.reason {
-            Reason::StoreUnavailable => self.tries < TRIES,
+            Reason::StoreUnavailable => !self.unkept,
             Reason::RouteFailed => self.tries < 3,
             _ => false,
         };

@@ -6,19 +6,41 @@ use kfops_core::{Failure, Reason};
 
 use crate::service::Model;
 
-/// Fails when the files at the model's place are not those that `run` wrote. Without a digest there is nothing to
-/// compare; whether there is a model at all is for the runtime to say.
-pub(crate) async fn verify(model: &Model, run: &str) -> Result<(), Failure> {
-    let Some(path) = model.uri.strip_prefix("file://").filter(|path| path.starts_with('/')).map(PathBuf::from) else {
+/// The place of a model on this machine.
+fn place(model: &Model) -> Option<PathBuf> {
+    model.uri.strip_prefix("file://").filter(|path| path.starts_with('/')).map(PathBuf::from)
+}
+
+/// Fails when there is nothing at the model's place, e.g. of a revision that was live long ago.
+pub(crate) async fn present(model: &Model, run: &str) -> Result<(), Failure> {
+    let Some(path) = place(model) else { return Ok(()) };
+    if tokio::fs::try_exists(&path).await.is_ok_and(|there| there) {
         return Ok(());
-    };
+    }
+    Err(Failure::new(Reason::ModelMissing, format!("there is no model at {}{}", model.uri, of_run(run))).action(
+        "its files are gone from the model store: run again, then roll out that run, or go back to another revision",
+    ))
+}
+
+fn of_run(run: &str) -> String {
+    match run.trim_start_matches("runs/") {
+        "" => String::new(),
+        run => format!(", where run {run} wrote it"),
+    }
+}
+
+/// Fails when the files at the model's place are gone, or are not those that `run` wrote. Without a digest there is
+/// nothing to compare.
+pub(crate) async fn verify(model: &Model, run: &str) -> Result<(), Failure> {
+    let Some(path) = place(model) else { return Ok(()) };
+    present(model, run).await?;
     if model.digest.is_empty() {
         return Ok(());
     }
-    let digest = move || path.exists().then(|| kfops_store::digest_folder(&path)).transpose();
+    let digest = move || kfops_store::digest_folder(&path);
     let found = tokio::task::spawn_blocking(digest).await.map_err(Failure::internal)??;
     match found {
-        Some(found) if found.to_string() != model.digest => {
+        found if found.to_string() != model.digest => {
             let run = run.trim_start_matches("runs/");
             let text = format!(
                 "model {} is not the one that run {run} wrote: its digest is {found}, not {}",
@@ -51,8 +73,10 @@ mod tests {
         assert!(failure.message.ends_with(&format!(", not {digest}")), "{failure}");
         verify(&Model { digest: String::new(), ..model.clone() }, "runs/r-1").await.unwrap();
 
-        // That there is none is said by the runtime.
         std::fs::remove_dir_all(folder.path()).unwrap();
-        verify(&model, "runs/r-1").await.unwrap();
+        let failure = verify(&model, "runs/r-1").await.unwrap_err();
+        assert_eq!(failure.reason, Reason::ModelMissing);
+        assert!(failure.message.ends_with(", where run r-1 wrote it"), "{failure}");
+        assert!(failure.action.contains("run again") && !failure.retryable, "{failure:?}");
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Action {
     Prove,
     /// Send requests and look at what was counted.
     Watch,
+    /// Someone asked for the promotion: end this canary step and skip the others. True: its share was in force.
+    EndCanary(usize, bool),
     /// The running step is done.
     Advance(Stage),
     /// From now on there is no way back.
@@ -57,6 +59,13 @@ pub(crate) enum Action {
     Restore,
     /// Nothing.
     End,
+}
+
+impl Action {
+    /// Whether it may be dropped in the middle when someone cancels: it changes nothing that cannot be looked at again.
+    pub(crate) const fn can_be_dropped(&self) -> bool {
+        matches!(self, Self::Admit | Self::Start | Self::Wait | Self::Prove | Self::Watch)
+    }
 }
 
 /// Decides.
@@ -104,6 +113,10 @@ fn drain(world: &World) -> Action {
 }
 
 fn canary(rollout: &Rollout, world: &World, index: usize) -> Action {
+    if rollout.promote {
+        let share = Some(rollout.percent(Stage::Canary(index)));
+        return Action::EndCanary(index, world.share == share);
+    }
     match &world.live {
         None => return Action::Advance(Stage::Promote),
         Some(Server::Ready(_)) => {}
@@ -149,7 +162,8 @@ pub(crate) fn stays(rollout: &Rollout) -> String {
     }
 }
 
-fn canceled(rollout: &Rollout) -> Failure {
+/// The failure of what someone ended.
+pub(crate) fn canceled(rollout: &Rollout) -> Failure {
     Failure::new(Reason::Canceled, format!("canceled{}", stays(rollout)))
 }
 

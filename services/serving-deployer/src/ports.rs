@@ -77,9 +77,11 @@ pub struct Target {
 pub trait Router: Send + Sync + 'static {
     /// Begins to answer.
     async fn open(&self) -> Result<(), Failure>;
-    /// Makes `targets` the route of the service. Returns when it is in force, and when revisions that are no longer in it have answered
-    /// what they had begun.
+    /// Makes `targets` the route of the service. Returns when it is in force; revisions that are no longer in it may still
+    /// answer what they had begun.
     async fn apply(&self, service: &ServiceName, targets: &[Target]) -> Result<(), Failure>;
+    /// Waits, up to a limit, until a revision that has left the route has answered everything; then forgets where it was.
+    async fn drained(&self, key: &RevisionKey) -> Result<(), Failure>;
     /// What it has counted for a revision since some moment in the past.
     async fn counters(&self, key: &RevisionKey) -> Result<Counters, Failure>;
     /// Base URL of the service, without a slash at the end; a prediction's path is appended to it.

@@ -74,4 +74,7 @@ pub struct Request {
     pub run: String,
     /// How traffic is shifted.
     pub strategy: Strategy,
+    /// Of the target's lock that the caller holds; 0: it holds none.
+    #[serde(default)]
+    pub fence: i64,
 }

@@ -7,10 +7,9 @@ use kfops_resource::Record;
 use serde::{Deserialize, Serialize};
 
 pub use crate::request::{Request, Source, Strategy};
-use crate::{
-    gate::Window,
-    service::{Protocol, RevisionKey, ServiceName},
-};
+use crate::service::{Protocol, RevisionKey, ServiceName};
+
+mod steps;
 
 /// How far a rollout came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +45,8 @@ pub enum State {
     Failed,
     /// Someone ended it.
     Canceled,
+    /// A step that was not needed.
+    Skipped,
 }
 
 /// Something that was done, for people.
@@ -109,6 +110,9 @@ pub struct Rollout {
     pub failure: Option<Failure>,
     /// Someone asked for its end.
     pub cancel: bool,
+    /// Someone asked for the end of its canary: the new revision gets all traffic as soon as it is proven.
+    #[serde(default)]
+    pub promote: bool,
     /// The revision that it makes; empty until its name is given.
     pub revision: String,
     /// The revision that was live when it began; empty at the first.
@@ -121,6 +125,9 @@ pub struct Rollout {
     pub sample_response: String,
     /// The traced request of the proof.
     pub exchange: Option<Exchange>,
+    /// The rendered InferenceService, YAML.
+    #[serde(default)]
+    pub manifest: String,
 }
 
 impl Rollout {
@@ -140,12 +147,14 @@ impl Rollout {
             ended: None,
             failure: None,
             cancel: false,
+            promote: false,
             revision: String::new(),
             previous: String::new(),
             steps: Vec::new(),
             endpoint: String::new(),
             sample_response: String::new(),
             exchange: None,
+            manifest: String::new(),
         }
     }
 
@@ -171,96 +180,6 @@ impl Rollout {
     #[must_use]
     pub fn top_context(&self) -> Option<TraceContext> {
         self.context.map(|context| context.child(&self.name()))
-    }
-
-    /// Takes the next stage: ends the running step, begins the stage's own.
-    pub fn advance(&mut self, stage: Stage, now: SystemTime) {
-        self.finish_step(State::Succeeded, now);
-        self.stage = stage;
-        self.begin_step(now);
-    }
-
-    /// Begins to undo, for this reason.
-    pub fn fail(&mut self, failure: Failure, now: SystemTime) {
-        let state = if self.cancel { State::Canceled } else { State::Failed };
-        if let Some(step) = self.steps.last_mut().filter(|s| s.end.is_none()) {
-            step.message.clone_from(&failure.message);
-        }
-        self.finish_step(state, now);
-        self.failure = Some(failure.on(self.name()));
-        self.stage = Stage::Restore;
-        if !self.revision.is_empty() {
-            self.begin_step(now);
-        }
-    }
-
-    /// Ends it.
-    pub fn end(&mut self, now: SystemTime) {
-        self.finish_step(State::Succeeded, now);
-        self.state = match (&self.failure, self.cancel) {
-            (None, _) => State::Succeeded,
-            (Some(_), true) => State::Canceled,
-            (Some(_), false) => State::Failed,
-        };
-        self.stage = Stage::Ended;
-        self.ended = Some(now);
-        self.updated = now;
-    }
-
-    /// The percentage of the stage's step; 0 where the new revision gets no traffic.
-    #[must_use]
-    pub fn percent(&self, stage: Stage) -> u8 {
-        match stage {
-            Stage::Canary(index) => self.request.strategy.canary.get(index).copied().unwrap_or(100),
-            Stage::Promote | Stage::Drain => 100,
-            _ => 0,
-        }
-    }
-
-    /// Says on the running step what was seen.
-    pub fn note(&mut self, message: impl Into<String>, window: Option<&Window>, now: SystemTime) {
-        self.updated = now;
-        let Some(step) = self.steps.last_mut().filter(|s| s.end.is_none()) else { return };
-        step.message = message.into();
-        if let Some(window) = window {
-            step.requests = window.new.requests;
-            step.errors = window.new.errors;
-            step.p99_ms = window.new.p99_ms().unwrap_or_default();
-            step.live_p99_ms = window.live.p99_ms().unwrap_or_default();
-        }
-    }
-
-    fn begin_step(&mut self, now: SystemTime) {
-        self.updated = now;
-        let percent = self.percent(self.stage);
-        let title = match self.stage {
-            Stage::Queued | Stage::Ended => return,
-            Stage::Revision => "revision".into(),
-            Stage::Proof => "proof".into(),
-            Stage::Canary(_) => format!("canary {percent} %"),
-            Stage::Promote => "promote".into(),
-            Stage::Drain => "drain".into(),
-            Stage::Restore => "restore".into(),
-        };
-        self.steps.push(Step {
-            title,
-            state: State::Running,
-            start: now,
-            end: None,
-            message: String::new(),
-            percent,
-            requests: 0,
-            errors: 0,
-            p99_ms: 0.0,
-            live_p99_ms: 0.0,
-        });
-    }
-
-    fn finish_step(&mut self, state: State, now: SystemTime) {
-        self.updated = now;
-        if let Some(step) = self.steps.last_mut().filter(|s| s.end.is_none()) {
-            (step.state, step.end) = (state, Some(now));
-        }
     }
 }
 

@@ -6,6 +6,10 @@ use kfops_core::{Failure, Reason, ResourceId};
 use kfops_resource::Record;
 use serde::{Deserialize, Serialize};
 
+/// Revisions that were live are kept to go back to, those that never were to be looked at.
+const RETIRED_KEPT: usize = 60;
+const FAILED_KEPT: usize = 20;
+
 /// Namespace and name of an InferenceService, both DNS labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServiceName {
@@ -160,6 +164,9 @@ pub struct Revision {
     pub commit: String,
     /// When it was made.
     pub created: SystemTime,
+    /// The rendered InferenceService, YAML.
+    #[serde(default)]
+    pub manifest: String,
 }
 
 /// An InferenceService as it should be. The router and the servers are made to follow it.
@@ -175,13 +182,16 @@ pub struct InferenceService {
     pub given: u32,
     /// Oldest first.
     pub revisions: Vec<Revision>,
+    /// The highest fence that a rollout came with.
+    #[serde(default)]
+    pub fence: i64,
 }
 
 impl InferenceService {
     /// One without revisions.
     #[must_use]
     pub fn new(name: ServiceName) -> Self {
-        Self { id: name.to_string(), name, live: String::new(), given: 0, revisions: Vec::new() }
+        Self { id: name.to_string(), name, live: String::new(), given: 0, revisions: Vec::new(), fence: 0 }
     }
 
     /// The revision of that name.
@@ -207,7 +217,25 @@ impl InferenceService {
             self.given += 1;
             let name = format!("{}-{:05}", self.name.name, self.given);
             self.revisions.push(make(name));
+            self.forget(RevisionState::Failed, FAILED_KEPT);
+            self.forget(RevisionState::Retired, RETIRED_KEPT);
         }
+    }
+
+    /// Forgets the oldest revisions of that state.
+    fn forget(&mut self, state: RevisionState, keep: usize) {
+        let mut surplus = self.revisions.iter().filter(|r| r.state == state).count().saturating_sub(keep);
+        self.revisions.retain(|r| {
+            let goes = surplus > 0 && r.state == state;
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// Whether a rollout with this fence may no longer give traffic to its revision.
+    #[must_use]
+    pub fn shuts_out(&self, fence: i64) -> bool {
+        fence != 0 && fence < self.fence
     }
 
     /// Gives `percent` to the revision and the rest to the live one.
@@ -240,41 +268,4 @@ impl Record for InferenceService {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_and_hostile_ones_refused() {
-        let name = ServiceName::parse("namespaces/team/inferenceServices/iris").unwrap();
-        assert_eq!(name.resource(), "namespaces/team/inferenceServices/iris");
-        for bad in ["", "iris", "namespaces/../inferenceServices/x", "namespaces/a/inferenceServices/$(touch x)"] {
-            assert_eq!(ServiceName::parse(bad).unwrap_err().reason, Reason::InvalidArgument, "{bad}");
-        }
-        assert!(ServiceName::parse(&format!("namespaces/a/inferenceServices/{}", "x".repeat(58))).is_err());
-    }
-
-    #[test]
-    fn a_rollout_gets_one_revision_name() {
-        let name = ServiceName { namespace: "team".into(), name: "iris".into() };
-        let mut service = InferenceService::new(name);
-        let make = |name: String| Revision {
-            rollout: "a".into(),
-            ..Revision {
-                name,
-                state: RevisionState::Starting,
-                percent: None,
-                model: Model { uri: String::new(), digest: String::new(), size_bytes: 0 },
-                predictor: Predictor { format: String::new(), protocol: Protocol::V1, storage_uri: String::new() },
-                run: String::new(),
-                rollout: String::new(),
-                commit: String::new(),
-                created: SystemTime::UNIX_EPOCH,
-            }
-        };
-        service.admit("a", make);
-        service.admit("a", make);
-        service.admit("b", make);
-        let names: Vec<&str> = service.revisions.iter().map(|r| r.name.as_str()).collect();
-        assert_eq!(names, ["iris-00001", "iris-00002"]);
-    }
-}
+mod tests;

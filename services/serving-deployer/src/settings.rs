@@ -33,6 +33,9 @@ pub struct Settings {
     pub model_otlp_endpoint: Option<String>,
     /// A revision that is not ready by then has failed.
     pub ready_timeout: HumanDuration,
+    /// Between two questions to a model server whether it is there, and how long it may take to say so. One that misses
+    /// three in a row hangs: it is started again.
+    pub probe_interval: HumanDuration,
     /// A prediction that takes longer is cut off.
     pub predict_timeout: HumanDuration,
     /// How long each canary percentage is watched when the rollout does not say.
@@ -70,6 +73,7 @@ impl Default for Settings {
             envoy: "envoy".into(),
             model_otlp_endpoint: None,
             ready_timeout: HumanDuration::from_secs(90),
+            probe_interval: HumanDuration::from_secs(10),
             predict_timeout: HumanDuration::from_secs(60),
             hold: HumanDuration::from_secs(30),
             step_timeout: HumanDuration::from_secs(600),

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) predictor: Predictor,
+    /// The rendered InferenceService, YAML; empty when it was rendered earlier.
+    pub(crate) manifest: String,
     pub(crate) sample: Option<Value>,
     pub(crate) golden: Vec<Golden>,
 }
@@ -40,8 +42,8 @@ pub(crate) async fn prepare(
         run_id: request.run.trim_start_matches("runs/").into(),
         commit: request.source.commit.clone(),
     };
-    let predictor = match known {
-        Some(predictor) => predictor,
+    let (predictor, manifest) = match known {
+        Some(predictor) => (predictor, String::new()),
         None => {
             let named =
                 |failure: Failure| Failure { message: format!("{}: {}", request.template, failure.message), ..failure };
@@ -52,7 +54,8 @@ pub(crate) async fn prepare(
             } else {
                 template::render(&text(&file, &request.template).map_err(template_failure)?, &inputs).map_err(named)?
             };
-            template::predictor(&service, &inputs).map_err(named)?
+            let predictor = template::predictor(&service, &inputs).map_err(named)?;
+            (predictor, template::manifest(&service).map_err(named)?)
         }
     };
     let sample = match request.sample.as_str() {
@@ -67,7 +70,7 @@ pub(crate) async fn prepare(
         path => parse_golden(&text(&inside(&folder, path)?, path)?)
             .map_err(|error| invalid(format!("golden requests {path}, {error}")))?,
     };
-    Ok(Prepared { predictor, sample, golden })
+    Ok(Prepared { predictor, manifest, sample, golden })
 }
 
 /// The file at a path of the repository, which must not lead out of it, through links neither.

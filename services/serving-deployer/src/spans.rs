@@ -26,7 +26,7 @@ pub(crate) fn record(tracer: &Tracer, rollout: &Rollout, end: SystemTime) {
         span = span.with("error.type", failure.reason.as_str());
     }
     tracer.record(span);
-    for step in &rollout.steps {
+    for step in rollout.steps.iter().filter(|step| step.state != State::Skipped) {
         let name = match step.title.as_str() {
             "revision" => format!("revision {}", rollout.revision),
             title => title.to_owned(),

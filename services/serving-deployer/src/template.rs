@@ -8,6 +8,8 @@ use crate::service::{Predictor, Protocol, ServiceName};
 
 /// Longest template, and longest text that it may become.
 pub const MAX_BYTES: usize = 1 << 20;
+/// Longest manifest: each revision keeps its own.
+const MAX_MANIFEST: usize = 32 << 10;
 /// Instructions that a template may take: loops in it end.
 const FUEL: u64 = 200_000;
 const FORMATS: [&str; 3] = ["sklearn", "xgboost", "lightgbm"];
@@ -121,6 +123,15 @@ pub fn predictor(service: &Value, inputs: &Inputs) -> Result<Predictor, Failure>
         }
     };
     Ok(Predictor { format, protocol, storage_uri })
+}
+
+/// As YAML, for people and for a comparison with what is live.
+pub fn manifest(service: &Value) -> Result<String, Failure> {
+    let text = serde_saphyr::to_string(service).map_err(Failure::internal)?;
+    if text.len() > MAX_MANIFEST {
+        return Err(invalid(format!("the InferenceService is longer than {MAX_MANIFEST} bytes")));
+    }
+    Ok(text)
 }
 
 /// The model itself or a folder in it.

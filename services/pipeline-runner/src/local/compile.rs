@@ -162,7 +162,12 @@ impl Compiler for LocalCompiler {
         let scratch = Scratch::new(self.folder.join(&job.version))?;
         let source = scratch.0.join("source");
         let archive = SourceRef { key: job.source.key.clone(), digest: job.source.digest.clone() };
-        extract_source(&self.store, &archive, &source, ArchiveLimits::default()).await?;
+        let extracted = extract_source(&self.store, &archive, &source, ArchiveLimits::default());
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled(&format!("pipelineVersions/{}", job.version))),
+            extracted = extracted => extracted?,
+        }
         let file = source.join(&job.path);
         let inside = file.canonicalize().is_ok_and(|real| real.starts_with(&source) && real.is_file());
         if !inside {

@@ -34,6 +34,7 @@ use crate::{
 };
 
 const RUN: &str = include_str!("../python/run.py");
+const TASK: &str = include_str!("../python/task.py");
 /// How often events are looked for.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -89,9 +90,11 @@ impl LocalExecutor {
             std::fs::create_dir_all(&folder).map_err(|error| unusable(&folder, &error))?;
         }
         write(&attempt.file("run.py"), RUN)?;
+        write(&attempt.file("task.py"), TASK)?;
         write(&attempt.file("spec.json"), job.pipeline.to_string())?;
         let request = json!({
             "run": job.run,
+            "supervisor": attempt.file("task.py"),
             "spec": attempt.file("spec.json"),
             "arguments": job.arguments,
             "events": attempt.file("events.jsonl"),
@@ -222,6 +225,9 @@ impl Executor for LocalExecutor {
             self.prepare(job, &attempt)?;
             progress.send_replace(job.tasks.clone());
             ended = Some(self.process(job, &attempt, &mut events, &mut shipper, &progress, cancel).await?);
+            // Where no sandbox works, a daemon may have left the process group.
+            let folder = self.folder.join(&job.run);
+            tokio::task::spawn_blocking(move || leftovers::end(&folder)).await.map_err(Failure::internal)?;
         }
         events.read();
         self.ship(job, &attempt, &events, &mut shipper).await;

@@ -168,6 +168,8 @@ def run_process(reporter, command, env_vars):
     if context:
         env["TRACEPARENT"] = context
     path = os.path.join(reporter.request["logs"], f"{task}.log")
+    # Ends when the task and all that it has started have ended: so does its output.
+    command = [sys.executable, "-I", "-S", reporter.request["supervisor"], *command]
     with open(path, "ab") as log, subprocess.Popen(
         command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:

@@ -14,7 +14,12 @@ impl Driver {
         change: impl FnOnce(&mut Rollout, SystemTime) + Send + 'static,
     ) -> Result<(), Failure> {
         let now = self.now();
-        self.shared.rollouts.update(&self.id, move |rollout| change(rollout, now)).await.map(|_| ())
+        let (rollouts, change) = (&self.shared.rollouts, move |rollout: &mut Rollout| change(rollout, now));
+        let changed = match self.unkept {
+            true => rollouts.update_anyway(&self.id, change).await,
+            false => rollouts.update(&self.id, change).await,
+        };
+        changed.map(|_| ())
     }
 
     /// Changes its InferenceService.
@@ -23,7 +28,11 @@ impl Driver {
         rollout: &Rollout,
         change: impl FnOnce(&mut InferenceService) + Send + 'static,
     ) -> Result<InferenceService, Failure> {
-        self.shared.services.update(&rollout.request.service.to_string(), change).await
+        let (services, name) = (&self.shared.services, rollout.request.service.to_string());
+        match self.unkept {
+            true => services.update_anyway(&name, change).await,
+            false => services.update(&name, change).await,
+        }
     }
 
     pub(crate) async fn service(&self, rollout: &Rollout) -> Result<InferenceService, Failure> {

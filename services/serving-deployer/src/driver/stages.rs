@@ -1,9 +1,12 @@
 //! The stages that begin, admit, retire, restore and end.
 
-use kfops_core::Failure;
+use std::sync::Arc;
+
+use kfops_core::{Failure, Reason};
 
 use super::Driver;
 use crate::{
+    model,
     rollout::{Rollout, Stage, State, endpoint},
     service::{InferenceService, Revision, RevisionState},
     spans,
@@ -26,9 +29,12 @@ impl Driver {
     }
 
     pub(super) async fn admit(&mut self, rollout: &Rollout) -> Result<(), Failure> {
+        shut_out(&self.service(rollout).await?, rollout.request.fence)?;
+        model::present(&rollout.request.model, &rollout.request.run).await?;
         self.prepare(rollout).await?;
         let Some(prepared) = &self.prepared else { return Err(Failure::internal("not prepared")) };
         let (request, predictor) = (rollout.request.clone(), prepared.predictor.clone());
+        let manifest = prepared.manifest.clone();
         let (id, created) = (self.id.clone(), self.now());
         let service = self
             .change_service(rollout, move |service| {
@@ -42,6 +48,7 @@ impl Driver {
                     rollout: id,
                     commit: request.source.commit,
                     created,
+                    manifest,
                 });
             })
             .await?;
@@ -49,9 +56,9 @@ impl Driver {
         let revision = given.ok_or_else(|| Failure::internal("no revision"))?;
         let base = self.shared.ports.router.base_url(&rollout.request.service);
         let url = endpoint(&base, &rollout.request.service, revision.predictor.protocol);
-        let name = revision.name.clone();
+        let (name, manifest) = (revision.name.clone(), revision.manifest.clone());
         self.change(move |r, now| {
-            (r.revision, r.endpoint) = (name, url);
+            (r.revision, r.endpoint, r.manifest) = (name, url, manifest);
             r.note("starting", None, now);
         })
         .await
@@ -72,7 +79,9 @@ impl Driver {
         let mut message = "nothing to drain".to_owned();
         self.shared.traffic.follow(&rollout.request.service).await?;
         if !rollout.previous.is_empty() {
-            self.shared.ports.runtime.stop(&rollout.key_of(&rollout.previous)).await;
+            let previous = rollout.key_of(&rollout.previous);
+            self.shared.ports.router.drained(&previous).await?;
+            self.shared.ports.runtime.stop(&previous).await;
             message = format!("{} drained and stopped", rollout.previous);
         }
         self.finish(rollout, message).await
@@ -92,7 +101,14 @@ impl Driver {
             })
             .await?;
             self.shared.traffic.follow(&rollout.request.service).await?;
-            self.shared.ports.runtime.stop(&rollout.key()).await;
+            // What was live has everything again: requests that the new revision still answers hold nobody up.
+            let (shared, key) = (Arc::clone(&self.shared), rollout.key());
+            tokio::spawn(async move {
+                if let Err(failure) = shared.ports.router.drained(&key).await {
+                    tracing::warn!(revision = %key, %failure, "not drained");
+                }
+                shared.ports.runtime.stop(&key).await;
+            });
         }
         if !rollout.previous.is_empty() {
             message = format!("live stays {}", rollout.previous);
@@ -116,4 +132,15 @@ impl Driver {
         })
         .await
     }
+}
+
+/// A rollout under an older fence gives its revision no more traffic. It is undone, which gives everything back to what
+/// was live; that cannot harm the newer rollout, which begins only when this one has ended.
+pub(super) fn shut_out(service: &InferenceService, fence: i64) -> Result<(), Failure> {
+    if !service.shuts_out(fence) {
+        return Ok(());
+    }
+    let (name, newest) = (&service.name, service.fence);
+    let text = format!("a newer command holds the lock of {name} (fence {newest}, this rollout has {fence})");
+    Err(Failure::new(Reason::Superseded, text).action("roll out again if this model is still wanted"))
 }

@@ -134,11 +134,11 @@ impl Envoy {
     }
 
     /// Until a revision that left the route has answered everything it had begun.
-    async fn drained(&self, cluster: &str) {
+    async fn quiet(&self, cluster: &str) {
         let deadline = Instant::now() + self.drain_timeout;
         let mut quiet = 0;
         // Several quiet looks in a row: a request may be between its route and its connection, or between two tries.
-        while quiet < 4 && Instant::now() < deadline {
+        while quiet < 4 && Instant::now() < deadline && !self.stop.is_cancelled() {
             quiet = match self.admin.cluster(cluster).await {
                 Ok(stats) if stats.active == 0 => quiet + 1,
                 _ => 0,
@@ -189,44 +189,39 @@ impl Router for Arc<Envoy> {
     }
 
     async fn apply(&self, service: &ServiceName, targets: &[Target]) -> Result<(), Failure> {
-        let mut leaving = Vec::new();
-        {
-            let mut desired = self.desired.lock().await;
-            let old = desired.services.get(service);
-            if old.is_some_and(|old| old == targets) {
-                return Ok(());
-            }
-            let name_of = |target: &Target| config::cluster(&service.namespace, &target.revision);
-            for target in old.into_iter().flatten() {
-                if !targets.iter().any(|t| t.revision == target.revision) {
-                    leaving.push(name_of(target));
-                }
-            }
-            let mut clusters = desired.clusters.clone();
-            clusters.extend(targets.iter().map(|t| (name_of(t), t.authority.clone())));
-            if clusters != desired.clusters {
-                desired.clusters = clusters;
-                self.publish_clusters(&desired).await?;
-            }
-            let before = desired.services.insert(service.clone(), targets.to_vec());
-            if let Err(failure) = self.publish_routes(&desired).await {
-                // What is not in force is not believed: the next call tries again.
-                match before {
-                    Some(before) => desired.services.insert(service.clone(), before),
-                    None => desired.services.remove(service),
-                };
-                return Err(failure);
-            }
+        let mut desired = self.desired.lock().await;
+        let old = desired.services.get(service);
+        if old.is_some_and(|old| old == targets) {
+            return Ok(());
         }
-        for cluster in &leaving {
-            self.drained(cluster).await;
-        }
-        if !leaving.is_empty() {
-            let mut desired = self.desired.lock().await;
-            desired.clusters.retain(|name, _| !leaving.contains(name));
+        let name_of = |target: &Target| config::cluster(&service.namespace, &target.revision);
+        let mut clusters = desired.clusters.clone();
+        clusters.extend(targets.iter().map(|t| (name_of(t), t.authority.clone())));
+        if clusters != desired.clusters {
+            desired.clusters = clusters;
             self.publish_clusters(&desired).await?;
         }
+        let before = desired.services.insert(service.clone(), targets.to_vec());
+        if let Err(failure) = self.publish_routes(&desired).await {
+            // What is not in force is not believed: the next call tries again.
+            match before {
+                Some(before) => desired.services.insert(service.clone(), before),
+                None => desired.services.remove(service),
+            };
+            return Err(failure);
+        }
         Ok(())
+    }
+
+    async fn drained(&self, key: &RevisionKey) -> Result<(), Failure> {
+        let cluster = config::cluster(&key.namespace, &key.revision);
+        if !self.desired.lock().await.clusters.contains_key(&cluster) {
+            return Ok(());
+        }
+        self.quiet(&cluster).await;
+        let mut desired = self.desired.lock().await;
+        desired.clusters.remove(&cluster);
+        self.publish_clusters(&desired).await
     }
 
     async fn counters(&self, key: &RevisionKey) -> Result<Counters, Failure> {

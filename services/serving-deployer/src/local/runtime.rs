@@ -10,11 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
-use kfops_process::{Child, Command, Confinement, LogTail, Sandbox, read_regular};
+use kfops_process::{Command, Confinement, LogTail, Sandbox, read_regular};
 use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use self::watched::Watched;
 use super::orphan;
 use crate::{
     Settings,
@@ -22,9 +23,9 @@ use crate::{
     service::{Predictor, RevisionKey, ServiceName},
 };
 
+mod watched;
+
 const SCRIPT: &str = include_str!("python/model_server.py");
-/// A server that was told to end answers what it has begun, for so long.
-const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 /// Of the log, in bytes.
 const LOG_SHOWN: u64 = 64 * 1024;
@@ -40,6 +41,7 @@ pub(super) struct Processes {
     servers: PathBuf,
     otlp_endpoint: Option<String>,
     http: reqwest::Client,
+    probe_interval: Duration,
     running: Mutex<HashMap<RevisionKey, Process>>,
 }
 
@@ -65,6 +67,7 @@ impl Processes {
             servers: state.join("servers"),
             otlp_endpoint: settings.model_otlp_endpoint.clone(),
             http: client.build().map_err(Failure::internal)?,
+            probe_interval: settings.probe_interval.get().max(POLL),
             running: Mutex::default(),
         })
     }
@@ -96,7 +99,7 @@ impl Processes {
         let model = Path::new(model);
         if !model.exists() {
             let text = format!("there is no model at {}", predictor.storage_uri);
-            return Err(Failure::new(Reason::RevisionNotReady, text));
+            return Err(Failure::new(Reason::ModelMissing, text).action("run again, then roll out that run"));
         }
         let (work, kept, log) = (self.work(key), self.kept(key), self.server_log(key));
         let script = kept.join("model_server.py");
@@ -155,6 +158,7 @@ impl Runtime for Processes {
             kept,
             url_path: format!("/v1/models/{}", service.name),
             http: self.http.clone(),
+            interval: self.probe_interval,
         };
         let task = tokio::spawn(watched.run(child, sender, stop.clone()));
         running.insert(key.clone(), Process { server, stop, task });
@@ -187,54 +191,6 @@ impl Runtime for Processes {
         }
         for process in all {
             process.task.await.ok();
-        }
-    }
-}
-
-/// Looks after one process.
-struct Watched {
-    /// Written by the server.
-    address: PathBuf,
-    kept: PathBuf,
-    url_path: String,
-    http: reqwest::Client,
-}
-
-impl Watched {
-    async fn run(self, mut child: Child, server: watch::Sender<Server>, stop: CancellationToken) {
-        tokio::select! {
-            ended = child.wait() => {
-                let text = ended.map_or_else(|failure| failure.message, |ended| cause(&ended.output, &ended.describe()));
-                server.send_replace(Server::Exited(text));
-                return;
-            }
-            () = stop.cancelled() => {}
-            () = self.until_ready(&server) => {}
-        }
-        if !stop.is_cancelled() {
-            tokio::select! {
-                ended = child.wait() => {
-                    let text = ended.map_or_else(|failure| failure.message, |ended| cause(&ended.output, &ended.describe()));
-                    server.send_replace(Server::Exited(text));
-                    return;
-                }
-                () = stop.cancelled() => {}
-            }
-        }
-        child.terminate(PATIENCE).await;
-        std::fs::remove_file(self.kept.join("pid.json")).ok();
-    }
-
-    async fn until_ready(&self, server: &watch::Sender<Server>) {
-        loop {
-            if let Some(authority) = authority(&self.address) {
-                let ready = self.http.get(format!("http://{authority}{}", self.url_path)).send().await;
-                if ready.is_ok_and(|response| response.status().is_success()) {
-                    server.send_replace(Server::Ready(authority));
-                    return;
-                }
-            }
-            tokio::time::sleep(POLL).await;
         }
     }
 }

@@ -23,6 +23,7 @@ fn rollout(canary: &[u8], previous: &str) -> Rollout {
         model: Model { uri: "file:///m".into(), digest: String::new(), size_bytes: 0 },
         run: String::new(),
         strategy: Shifting { canary: canary.to_vec(), ..Shifting::default() },
+        fence: 0,
     };
     let mut rollout = Rollout::new("r".into(), request, None, SystemTime::UNIX_EPOCH);
     rollout.previous = previous.into();
@@ -76,6 +77,7 @@ impl Outside {
                 self.world.verdict = Verdict::Hold;
                 rollout.advance(*stage, now);
             }
+            Action::EndCanary(index, share) => rollout.end_canary(*index, *share, now),
             Action::Promote => rollout.advance(Stage::Drain, now),
             Action::Retire => {
                 self.live = rollout.revision.clone();
@@ -122,6 +124,45 @@ fn a_canary_goes_all_the_way() {
 }
 
 #[test]
+fn a_promotion_ends_the_canary_under_way_and_skips_the_rest() {
+    let (mut rollout, mut outside) = (rollout(&[10, 50, 75], "iris-00001"), Outside::new("iris-00001"));
+    while rollout.stage != Stage::Canary(0) || outside.world.share != Some(10) {
+        let action = next(&rollout, &outside.world);
+        if action == Action::Wait {
+            outside.world.new = Server::Ready("127.0.0.1:2".into());
+        }
+        outside.carry_out(&mut rollout, &action);
+    }
+    rollout.promote = true;
+    rollout.note("412 requests, 0 errors", None, SystemTime::UNIX_EPOCH);
+    let done = run(&mut rollout, &mut outside);
+    assert!(!done.contains(&Action::Shift(50)) && done.contains(&Action::Shift(100)), "{done:?}");
+    let steps: Vec<(&str, State, &str)> =
+        rollout.steps.iter().map(|s| (s.title.as_str(), s.state, s.message.as_str())).collect();
+    assert_eq!(
+        steps[2..5],
+        [
+            ("canary 10 %", State::Succeeded, "412 requests, 0 errors; promoted by request"),
+            ("canary 50 %", State::Skipped, "promoted by request"),
+            ("canary 75 %", State::Skipped, "promoted by request"),
+        ]
+    );
+    assert_eq!((rollout.state, outside.live.as_str()), (State::Succeeded, "iris-00002"));
+}
+
+#[test]
+fn a_promotion_before_the_canary_is_remembered_and_the_proof_is_not_skipped() {
+    let (mut rollout, mut outside) = (rollout(&[10, 50], "iris-00001"), Outside::new("iris-00001"));
+    rollout.promote = true;
+    let done = run(&mut rollout, &mut outside);
+    assert!(outside.proven);
+    let shifts: Vec<&Action> = done.iter().filter(|a| matches!(a, Action::Shift(_))).collect();
+    assert_eq!(shifts, [&Action::Shift(0), &Action::Shift(100)]);
+    let skipped = rollout.steps.iter().filter(|s| s.state == State::Skipped);
+    assert_eq!(skipped.map(|s| s.title.as_str()).collect::<Vec<_>>(), ["canary 10 %", "canary 50 %"]);
+}
+
+#[test]
 fn the_first_rollout_has_no_canary() {
     let (mut rollout, mut outside) = (rollout(&[10, 50], ""), Outside::new(""));
     let done = run(&mut rollout, &mut outside);
@@ -160,6 +201,7 @@ enum Event {
     Ready,
     Dies,
     Cancel,
+    Promote,
     Pass,
     FailGate,
     LiveDown,
@@ -174,6 +216,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => Just(Event::Ready),
         1 => Just(Event::Dies),
         1 => Just(Event::Cancel),
+        1 => Just(Event::Promote),
         5 => Just(Event::Pass),
         1 => Just(Event::FailGate),
         1 => Just(Event::LiveDown),
@@ -197,6 +240,7 @@ proptest! {
                 Event::Ready if outside.world.new == Server::Starting => outside.world.new = Server::Ready("a".into()),
                 Event::Dies if outside.world.new != Server::Absent => outside.world.new = Server::Exited("x".into()),
                 Event::Cancel => rollout.cancel = true,
+                Event::Promote => rollout.promote = true,
                 Event::Pass => outside.world.verdict = Verdict::Pass,
                 Event::FailGate => outside.world.verdict = Verdict::Fail("x".into()),
                 Event::LiveDown if !first => outside.world.live = Some(Server::Exited("x".into())),

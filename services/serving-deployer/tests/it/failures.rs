@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     load::Load,
     models::model,
-    world::{FILES, SERVICE, TEMPLATE, World, is_at, put_source, rollout, strategy, titles},
+    world::{FILES, SERVICE, TEMPLATE, World, eventually, is_at, predict, put_source, rollout, strategy, titles},
 };
 
 fn reason(rollout: &Rollout) -> (Reason, &str) {
@@ -190,5 +190,36 @@ async fn what_is_wrong_with_the_request_or_the_repository_is_said() {
     assert!(text.contains("is not the one that run r-1 wrote"), "{text}");
     let service = world.inference_service().await;
     assert_eq!((service.name.as_str(), service.live_revision.as_str(), service.revisions.len()), (SERVICE, "", 1));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_refuses_undoes_the_rollout_and_the_record_is_kept_later() {
+    let mut world = World::start().await;
+    world.deploy("one", "tree", strategy(&[])).await;
+    let one = world.ended("one").await;
+    assert_eq!(one.state(), State::Succeeded, "{:?}", one.failure);
+    let mut long = strategy(&[50]);
+    long.hold = Some(prost_types::Duration { seconds: 600, nanos: 0 });
+    world.deploy("two", "deeper", long).await;
+    world.until("two", |r| r.steps.last().is_some_and(|s| s.title == "canary 50 %" && s.requests > 0)).await;
+
+    // Another process has the database: readers read, writers do not write.
+    let database = rusqlite::Connection::open(world.path().join("state/serving-deployer.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let two = world.ended("two").await;
+    assert_eq!((two.state(), reason(&two).0), (State::Failed, Reason::StoreUnavailable), "{:?}", two.failure);
+    assert!(two.failure.as_ref().unwrap().retryable);
+    assert_eq!(world.inference_service().await.revisions[0].percent, 100);
+    for _ in 0..20 {
+        let (status, revision, _) = predict(&one.endpoint, json!({"instances": [[5.1, 3.5, 1.4, 0.2]]})).await;
+        assert_eq!((status, revision.as_str()), (200, "iris-00001"));
+    }
+    database.execute_batch("ROLLBACK").unwrap();
+    let kept =
+        || -> bool { database.query_row("SELECT ended FROM rollouts WHERE id = 'two'", [], |row| row.get(0)).unwrap() };
+    eventually("the end is kept", async || kept()).await;
+    let mut world = world.restart().await;
+    assert_eq!(world.get("two").await.end_time, two.end_time);
     world.stop().await;
 }

@@ -1,8 +1,10 @@
 //! What dies while a model is live is started again.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use kfops_proto::serving::State;
+use kfops_serving_deployer::Settings;
+use kfops_settings::HumanDuration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -71,4 +73,34 @@ async fn envoy_and_a_live_model_server_are_started_again() {
     for file in [envoy, server] {
         assert!(pid(&file).is_none(), "{} is left", file.display());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_server_that_hangs_is_started_again_and_a_slow_one_is_not() {
+    let interval = Duration::from_secs(1);
+    let mut world = World::start_with(|s| Settings { probe_interval: HumanDuration(interval), ..s }, "").await;
+    world.deploy("one", "slow", strategy(&[])).await;
+    let one = world.ended("one").await;
+    assert_eq!(one.state(), State::Succeeded, "{:?}", one.failure);
+    let state = world.path().join("state").canonicalize().unwrap();
+    let file = state.join("servers/team/iris-00001/pid.json");
+    let before = pid(&file).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answers = async || {
+        let body = json!({"instances": [[5.1, 3.5, 1.4, 0.2]]});
+        client.post(&one.endpoint).json(&body).timeout(interval * 10).send().await.is_ok_and(|r| r.status() == 200)
+    };
+    // Each takes 0.8 s; together they are longer than three probes.
+    for _ in 0..6 {
+        assert!(answers().await);
+    }
+    assert_eq!(pid(&file), Some(before), "a slow server was started again");
+
+    let script = state.join("servers/team/iris-00001/model_server.py");
+    let server = Pid::from_raw(largest(&script.to_string_lossy())).unwrap();
+    kill_process(server, Signal::STOP).unwrap();
+    let began = std::time::Instant::now();
+    eventually("another server answers", async || pid(&file).is_some_and(|now| now != before) && answers().await).await;
+    println!("hung, and answered again after {:.1} s", began.elapsed().as_secs_f64());
+    world.stop().await;
 }

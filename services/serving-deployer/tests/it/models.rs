@@ -36,6 +36,14 @@ class Flaky:
             raise RuntimeError("flower too large")
         return [0 for _ in x]
 
+class Sleepy:
+    def __init__(self):
+        time.sleep(600)
+
+class Stuck:
+    def predict(self, x):
+        time.sleep(600)
+
 class Slow:
     def predict(self, x):
         time.sleep(0.8)
@@ -68,7 +76,7 @@ class Pickled:
     def __reduce__(self):
         return eval, (f"(lambda scope: (exec({CODE!r}, scope), scope[{self.name!r}]())[1])({{}})",)
 
-for name in ("Flaky", "Slow", "Nosy"):
+for name in ("Flaky", "Sleepy", "Stuck", "Slow", "Nosy"):
     with open(folder(name.lower()) / "model.pkl", "wb") as file:
         pickle.dump(Pickled(name), file)
 "#;

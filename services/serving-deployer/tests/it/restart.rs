@@ -78,6 +78,7 @@ async fn killed_in_the_middle_of_a_canary_it_goes_on_to_its_end() {
     let create = |id: &str, name: &str, canary: &[i32]| CreateRolloutRequest {
         rollout: Some(rollout(source.clone(), model(name), strategy(canary))),
         rollout_id: id.into(),
+        ..Default::default()
     };
     process.client.create_rollout(create("one", "tree", &[])).await.unwrap();
     let one = until(&mut process.client, "one", |_| false).await;

@@ -11,7 +11,8 @@ use kfops_proto::{
     common::{Model, SourceArchive},
     serving::{
         CancelRolloutRequest, CreateRolloutRequest, GetInferenceServiceRequest, GetRolloutRequest, InferenceService,
-        Rollout, State, Strategy, WatchRolloutRequest, rollout_service_client::RolloutServiceClient,
+        PromoteRolloutRequest, Rollout, State, Strategy, WatchRolloutRequest,
+        rollout_service_client::RolloutServiceClient,
     },
 };
 use kfops_rpc::Lifecycle;
@@ -104,7 +105,10 @@ impl World {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(Settings) -> Settings, otlp: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), change, otlp).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(Settings) -> Settings, otlp: &str) -> Self {
         let settings = change(settings(folder.path()));
         for secrets in &settings.hide {
             std::fs::create_dir_all(secrets).unwrap();
@@ -123,6 +127,14 @@ impl World {
         Self { folder, lifecycle, served: Some(served), client }
     }
 
+    /// Stopped and started again over what it kept.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { folder, lifecycle, served, .. } = self;
+        lifecycle.stop();
+        served.unwrap().await.unwrap().unwrap();
+        Self::start_in(folder, |settings| settings, "").await
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -134,13 +146,13 @@ impl World {
     }
 
     pub(crate) async fn create(&mut self, id: &str, rollout: Rollout) -> Result<Rollout, Failure> {
-        let request = CreateRolloutRequest { rollout: Some(rollout), rollout_id: id.into() };
+        let request = CreateRolloutRequest { rollout: Some(rollout), rollout_id: id.into(), ..Default::default() };
         let answer = self.client.create_rollout(request).await;
         answer.map(tonic::Response::into_inner).map_err(|status| kfops_rpc::failure_of(&status))
     }
 
     pub(crate) async fn create_traced(&mut self, id: &str, rollout: Rollout, context: &TraceContext) -> Rollout {
-        let message = CreateRolloutRequest { rollout: Some(rollout), rollout_id: id.into() };
+        let message = CreateRolloutRequest { rollout: Some(rollout), rollout_id: id.into(), ..Default::default() };
         let request = kfops_rpc::request(message, Some(context), Duration::from_secs(10));
         self.client.create_rollout(request).await.unwrap().into_inner()
     }
@@ -153,6 +165,20 @@ impl World {
     pub(crate) async fn cancel(&mut self, id: &str) -> Rollout {
         let request = CancelRolloutRequest { name: format!("rollouts/{id}") };
         self.client.cancel_rollout(request).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn promote(&mut self, id: &str) -> Result<Rollout, Failure> {
+        let request = PromoteRolloutRequest { name: format!("rollouts/{id}") };
+        let answer = self.client.promote_rollout(request).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| kfops_rpc::failure_of(&status))
+    }
+
+    /// What a rollout would be.
+    pub(crate) async fn preview(&mut self, rollout: Rollout) -> Result<Rollout, Failure> {
+        let request =
+            CreateRolloutRequest { rollout: Some(rollout), rollout_id: "preview".into(), validate_only: true };
+        let answer = self.client.create_rollout(request).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| kfops_rpc::failure_of(&status))
     }
 
     pub(crate) async fn inference_service(&mut self) -> InferenceService {

@@ -3,7 +3,8 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::Stream;
@@ -14,6 +15,10 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
 use crate::{Page, page};
+
+/// Between two tries to write what the database did not take; doubles.
+const RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// What a table keeps.
 pub trait Record: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -47,6 +52,8 @@ pub struct Table<T> {
 struct Inner<T> {
     connection: Mutex<Connection>,
     watchers: Mutex<HashMap<String, watch::Sender<T>>>,
+    /// What the database did not take. Changed under the connection's lock only.
+    unsaved: Mutex<HashMap<String, T>>,
 }
 
 impl<T> Clone for Table<T> {
@@ -65,7 +72,7 @@ impl<T: Record> Table<T> {
         }
         let connection = Connection::open(path).map_err(unavailable)?;
         let setup = || {
-            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            connection.busy_timeout(Duration::from_secs(5))?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.execute_batch(&format!(
@@ -75,11 +82,18 @@ impl<T: Record> Table<T> {
             ))
         };
         setup().map_err(unavailable)?;
-        Ok(Self { inner: Arc::new(Inner { connection: Mutex::new(connection), watchers: Mutex::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                connection: Mutex::new(connection),
+                watchers: Mutex::default(),
+                unsaved: Mutex::default(),
+            }),
+        })
     }
 
     /// Keeps a new record. One of the same id and the same request is returned as it is; another request under the id is refused.
     pub async fn create(&self, record: T) -> Result<Created<T>, Failure> {
+        let table = self.clone();
         self.blocking(move |connection| {
             let json = to_json(&record)?;
             let sql = format!(
@@ -90,7 +104,7 @@ impl<T: Record> Table<T> {
             if added == 1 {
                 return Ok(Created::New(record));
             }
-            let existing = read::<T>(connection, record.id())?.ok_or_else(|| missing::<T>(record.id()))?;
+            let existing = table.read(connection, record.id())?.ok_or_else(|| missing::<T>(record.id()))?;
             if existing.same_request(&record) {
                 Ok(Created::Existing(existing))
             } else {
@@ -105,13 +119,14 @@ impl<T: Record> Table<T> {
 
     /// The record as it stands.
     pub async fn get(&self, id: &str) -> Result<T, Failure> {
-        let id = id.to_owned();
-        self.blocking(move |connection| read::<T>(connection, &id)?.ok_or_else(|| missing::<T>(&id))).await
+        let (id, table) = (id.to_owned(), self.clone());
+        self.blocking(move |connection| table.read(connection, &id)?.ok_or_else(|| missing::<T>(&id))).await
     }
 
     /// Newest first.
     pub async fn list(&self, page_size: i32, page_token: &str) -> Result<Page<T>, Failure> {
         let (size, before) = page::parse(page_size, page_token)?;
+        let table = self.clone();
         self.blocking(move |connection| {
             let sql = format!("SELECT seq, record FROM {} WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2", T::COLLECTION);
             let mut rows = query::<T>(connection, &sql, params![before, size as i64 + 1])?;
@@ -119,33 +134,98 @@ impl<T: Record> Table<T> {
             rows.truncate(size);
             let next_page_token =
                 if more { rows.last().map(|(seq, _)| seq.to_string()).unwrap_or_default() } else { String::new() };
-            Ok(Page { items: rows.into_iter().map(|(_, record)| record).collect(), next_page_token })
+            Ok(Page { items: rows.into_iter().map(|(_, record)| table.newest(record)).collect(), next_page_token })
         })
         .await
     }
 
     /// What has not ended, oldest first: to be resumed at start.
     pub async fn open_records(&self) -> Result<Vec<T>, Failure> {
-        self.blocking(|connection| {
+        let table = self.clone();
+        self.blocking(move |connection| {
             let sql = format!("SELECT seq, record FROM {} WHERE ended = 0 ORDER BY seq", T::COLLECTION);
-            Ok(query::<T>(connection, &sql, params![])?.into_iter().map(|(_, record)| record).collect())
+            let records = query::<T>(connection, &sql, params![])?.into_iter().map(|(_, record)| table.newest(record));
+            Ok(records.filter(|record| !record.ended()).collect())
         })
         .await
     }
 
     /// Changes a record and tells its watchers. A record that has ended stays as it is unless `change` is a no-op on it.
     pub async fn update(&self, id: &str, change: impl FnOnce(&mut T) + Send + 'static) -> Result<T, Failure> {
+        self.change(id, false, change).await
+    }
+
+    /// Changes a record even when the database refuses to keep that, e.g. because its disk is full: readers and watchers
+    /// then see the change, and it is written as soon as the database takes it. A process that dies before finds the
+    /// record as it was kept last. For the end of work that cannot go on; everything else is an `update`.
+    pub async fn update_anyway(&self, id: &str, change: impl FnOnce(&mut T) + Send + 'static) -> Result<T, Failure> {
+        self.change(id, true, change).await
+    }
+
+    async fn change(&self, id: &str, anyway: bool, change: impl FnOnce(&mut T) + Send + 'static) -> Result<T, Failure> {
         let (owned, table) = (id.to_owned(), self.clone());
-        self.blocking(move |connection| {
-            let mut record = read::<T>(connection, &owned)?.ok_or_else(|| missing::<T>(&owned))?;
-            change(&mut record);
-            let sql = format!("UPDATE {} SET ended = ?2, record = ?3 WHERE id = ?1", T::COLLECTION);
-            connection.execute(&sql, params![owned, record.ended(), to_json(&record)?]).map_err(unavailable)?;
-            // Under the connection's lock, so that watchers see the changes in their order.
-            table.notify(&record);
-            Ok(record)
-        })
-        .await
+        let (record, saved) = self
+            .blocking(move |connection| {
+                let mut record = table.read(connection, &owned)?.ok_or_else(|| missing::<T>(&owned))?;
+                change(&mut record);
+                let saved = write(connection, &record);
+                match &saved {
+                    Ok(()) => _ = table.unsaved().remove(&owned),
+                    Err(failure) if anyway => {
+                        tracing::error!(collection = T::COLLECTION, id = owned, %failure, "not kept yet");
+                        table.unsaved().insert(owned, record.clone());
+                    }
+                    Err(failure) => return Err(failure.clone()),
+                }
+                // Under the connection's lock, so that watchers see the changes in their order.
+                table.notify(&record);
+                Ok((record, saved.is_ok()))
+            })
+            .await?;
+        if !saved {
+            self.save_later(id.to_owned());
+        }
+        Ok(record)
+    }
+
+    /// Tries until it is written, or until nobody has the table any more.
+    fn save_later(&self, id: String) {
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            let mut pause = RETRY;
+            loop {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_RETRY);
+                let Some(table) = inner.upgrade().map(|inner| Self { inner }) else { return };
+                let (owned, again) = (id.clone(), table.clone());
+                let saved = table.blocking(move |connection| {
+                    let Some(record) = again.unsaved().get(&owned).cloned() else { return Ok(()) };
+                    write(connection, &record)?;
+                    again.unsaved().remove(&owned);
+                    Ok(())
+                });
+                if saved.await.is_ok() {
+                    tracing::info!(collection = T::COLLECTION, id, "kept after all");
+                    return;
+                }
+            }
+        });
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, HashMap<String, T>> {
+        self.inner.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a record beyond what the database has.
+    fn newest(&self, record: T) -> T {
+        self.unsaved().get(record.id()).cloned().unwrap_or(record)
+    }
+
+    fn read(&self, connection: &Connection, id: &str) -> Result<Option<T>, Failure> {
+        if let Some(record) = self.unsaved().get(id) {
+            return Ok(Some(record.clone()));
+        }
+        read::<T>(connection, id)
     }
 
     /// Whole snapshots: the newest at once, then each change (a slow reader skips some, never the last); ends after the terminal one.
@@ -154,7 +234,7 @@ impl<T: Record> Table<T> {
         let receiver = {
             let (owned, table) = (id.to_owned(), self.clone());
             self.blocking(move |connection| {
-                let record = read::<T>(connection, &owned)?.ok_or_else(|| missing::<T>(&owned))?;
+                let record = table.read(connection, &owned)?.ok_or_else(|| missing::<T>(&owned))?;
                 let mut watchers = table.inner.watchers.lock().unwrap_or_else(PoisonError::into_inner);
                 watchers.retain(|_, sender| sender.receiver_count() > 0);
                 Ok(watchers.entry(owned).or_insert_with(|| watch::channel(record).0).subscribe())
@@ -191,6 +271,12 @@ impl<T: Record> Table<T> {
             .await
             .map_err(Failure::internal)?
     }
+}
+
+fn write<T: Record>(connection: &Connection, record: &T) -> Result<(), Failure> {
+    let sql = format!("UPDATE {} SET ended = ?2, record = ?3 WHERE id = ?1", T::COLLECTION);
+    connection.execute(&sql, params![record.id(), record.ended(), to_json(record)?]).map_err(unavailable)?;
+    Ok(())
 }
 
 fn read<T: Record>(connection: &Connection, id: &str) -> Result<Option<T>, Failure> {

@@ -1,12 +1,17 @@
 //! Source archives: gzip-compressed tar with one top folder, as GitHub's tarballs are.
 
 use std::{
-    io::Read as _,
+    fs::File,
+    io::{BufReader, ErrorKind, Read as _},
     path::{Component, Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use flate2::read::GzDecoder;
-use kfops_core::{Digest, Failure, Reason};
+use kfops_core::{Digest, Failure, Hasher, Reason};
 
 use crate::Store;
 
@@ -35,31 +40,80 @@ impl Default for ArchiveLimits {
 }
 
 /// Checks the archive's digest and unpacks it, without its top folder, into the empty folder `into`.
-/// Links that lead out of the folder, devices and absurd sizes are refused.
+/// Links that lead out of the folder, devices and absurd sizes are refused. Dropped before its end, it stops at the
+/// next file.
 pub async fn extract_source(
     store: &Store,
     source: &SourceRef,
     into: &Path,
     limits: ArchiveLimits,
 ) -> Result<(), Failure> {
-    let bytes =
-        store.get(&source.key).await.map_err(|failure| Failure { reason: Reason::SourceUnavailable, ..failure })?;
-    let digest = Digest::of(&bytes);
+    let parent = into.parent().unwrap_or(into);
+    std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
+    let archive =
+        tempfile::Builder::new().prefix("archive-").tempfile_in(parent).map_err(|e| unwritable(parent, &e))?;
+    let mut hasher = Hasher::default();
+    store.get_pieces(&source.key, archive.path(), |piece| hasher.update(piece)).await.map_err(|failure| {
+        let unavailable = matches!(failure.reason, Reason::NotFound) || failure.resource == source.key;
+        if unavailable { Failure { reason: Reason::SourceUnavailable, retryable: true, ..failure } } else { failure }
+    })?;
+    // Each time: what was whole when it was stored may not be any more.
+    let digest = hasher.finish();
     if digest != source.digest {
-        return Err(invalid(source, format!("its digest is {digest}, not {}", source.digest)));
+        let text =
+            format!("it is damaged or not the one that was promised: its digest is {digest}, not {}", source.digest);
+        return Err(invalid(source, text).action("remove the object from the store, then give the command again"));
     }
-    let (into, source) = (into.to_owned(), source.clone());
-    tokio::task::spawn_blocking(move || unpack(&bytes, &source, &into, limits)).await.map_err(Failure::internal)?
+    let (into, source, abandoned) = (into.to_owned(), source.clone(), Abandoned::default());
+    let flag = Arc::clone(&abandoned.0);
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let unpacked = File::open(archive.path())
+            .map_err(|error| unwritable(archive.path(), &error))
+            .and_then(|file| unpack(BufReader::new(file), &source, &into, limits, &flag));
+        if flag.load(Ordering::Acquire) {
+            std::fs::remove_dir_all(&into).ok();
+        }
+        unpacked
+    });
+    let unpacked = unpacked.await.map_err(Failure::internal)?;
+    drop(abandoned);
+    unpacked
 }
 
-fn unpack(bytes: &[u8], source: &SourceRef, into: &Path, limits: ArchiveLimits) -> Result<(), Failure> {
-    let wrong = |cause: std::io::Error| invalid(source, cause.to_string());
+/// Dropped, it says that nobody waits any more.
+#[derive(Default)]
+struct Abandoned(Arc<AtomicBool>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn unpack(
+    bytes: impl std::io::Read,
+    source: &SourceRef,
+    into: &Path,
+    limits: ArchiveLimits,
+    abandoned: &AtomicBool,
+) -> Result<(), Failure> {
+    let wrong = |cause: std::io::Error| match cause.kind() {
+        // The disk's fault, not the archive's.
+        ErrorKind::StorageFull
+        | ErrorKind::QuotaExceeded
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::PermissionDenied => unwritable(into, &cause),
+        _ => invalid(source, cause.to_string()),
+    };
     std::fs::create_dir_all(into).map_err(wrong)?;
     let mut archive = tar::Archive::new(GzDecoder::new(bytes).take(limits.bytes.saturating_add(64 << 20)));
     archive.set_preserve_ownerships(false);
     archive.set_overwrite(false);
     let (mut total, mut count) = (0u64, 0u64);
     for entry in archive.entries().map_err(wrong)? {
+        if abandoned.load(Ordering::Acquire) {
+            return Err(Failure::new(Reason::Canceled, "nobody waits for the source any more"));
+        }
         let mut entry = entry.map_err(wrong)?;
         let kind = entry.header().entry_type();
         if kind.is_pax_global_extensions() {
@@ -131,6 +185,10 @@ fn stays_inside(link_at: &Path, target: &Path) -> bool {
     true
 }
 
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Reason::StoreUnavailable, format!("unpacking a source archive into {}: {error}", path.display()))
+}
+
 fn invalid(source: &SourceRef, cause: String) -> Failure {
     Failure::new(Reason::SourceInvalid, format!("source archive {}: {cause}", source.key)).on(&source.key)
 }
@@ -200,6 +258,78 @@ mod tests {
             let (folder, result) = extract(archive(case)).await;
             assert_eq!(result.unwrap_err().reason, Reason::SourceInvalid, "case {number}");
             assert!(!folder.path().join("evil").exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_was_damaged_later_is_found_out_at_the_next_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+        let bytes = archive(|b| file(b, "top/a", "1"));
+        let source = SourceRef { key: "s/a.tar.gz".into(), digest: Digest::of(&bytes) };
+        store.put(&source.key, bytes.clone()).await.unwrap();
+        let extract =
+            async |to: &str| extract_source(&store, &source, &folder.path().join(to), ArchiveLimits::default()).await;
+        extract("whole").await.unwrap();
+        let path = store.local_path(&source.key).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() / 2] ^= 1;
+        for (to, damaged) in [("truncated", &bytes[..bytes.len() / 2]), ("flipped", &flipped[..]), ("empty", &[])] {
+            std::fs::write(&path, damaged).unwrap();
+            let failure = extract(to).await.unwrap_err();
+            assert_eq!((failure.reason, failure.retryable), (Reason::SourceInvalid, false), "{to}");
+            assert!(failure.message.contains("s/a.tar.gz: it is damaged"), "{failure}");
+            assert!(failure.action.contains("remove the object"), "{failure:?}");
+            assert!(!folder.path().join(to).exists(), "something of it was unpacked");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let failure = extract("gone").await.unwrap_err();
+        assert_eq!((failure.reason, failure.retryable), (Reason::SourceUnavailable, true));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_no_fault_of_the_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        let small = folder.path().join("small");
+        std::fs::create_dir(&small).unwrap();
+        let Some(_mounted) = Mounted::new(&small) else {
+            eprintln!("nothing can be mounted here: a full disk is not tested");
+            return;
+        };
+        let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+        let bytes = archive(|b| file(b, "top/a", &"x".repeat(3 << 20)));
+        let source = SourceRef { key: "s/a.tar.gz".into(), digest: Digest::of(&bytes) };
+        store.put(&source.key, bytes).await.unwrap();
+        let extracted = extract_source(&store, &source, &small.join("out"), ArchiveLimits::default()).await;
+        let failure = extracted.unwrap_err();
+        assert_eq!((failure.reason, failure.retryable), (Reason::StoreUnavailable, true), "{failure}");
+
+        // And a store on it refuses, keeps what it has, and leaves no half object.
+        std::fs::remove_dir_all(small.join("out")).unwrap();
+        let store = Store::open(&format!("file://{}/store", small.display())).unwrap();
+        store.put("kept", "1").await.unwrap();
+        let large = folder.path().join("large");
+        std::fs::write(&large, vec![7; 5 << 20]).unwrap();
+        let failure = store.put_file("large", &large).await.unwrap_err();
+        assert_eq!((failure.reason, failure.retryable), (Reason::StoreUnavailable, true), "{failure}");
+        assert!(!store.exists("large").await.unwrap());
+        assert_eq!(store.get("kept").await.unwrap(), "1");
+    }
+
+    /// A file system of 1 MiB.
+    struct Mounted(PathBuf);
+
+    impl Mounted {
+        fn new(at: &Path) -> Option<Self> {
+            let mut mount = std::process::Command::new("mount");
+            let mount = mount.args(["-t", "tmpfs", "-o", "size=1m", "kfops-test"]).arg(at).output();
+            mount.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
+        }
+    }
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            std::process::Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
         }
     }
 

@@ -1,6 +1,9 @@
 //! Folders as sets of objects: how models are kept.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use kfops_core::{Digest, Failure, Hasher, Reason};
 use walkdir::WalkDir;
@@ -23,11 +26,14 @@ pub async fn put_folder(store: &Store, prefix: &str, folder: &Path) -> Result<St
     let mut hasher = Hasher::default();
     let mut size = 0;
     for (name, path) in files(folder)? {
-        let bytes = tokio::fs::read(&path).await.map_err(|error| unreadable(&path, &error))?;
+        let promised = tokio::fs::metadata(&path).await.map_err(|error| unreadable(&path, &error))?.len();
         hasher.field(&name);
-        hasher.field(&bytes);
-        size += bytes.len() as u64;
-        store.put(&format!("{prefix}/{name}"), bytes).await?;
+        hasher.update(promised.to_be_bytes());
+        let stored = store.put_pieces(&format!("{prefix}/{name}"), &path, |piece| hasher.update(piece)).await?;
+        if stored != promised {
+            return Err(unreadable(&path, &"it changed while it was stored"));
+        }
+        size += stored;
     }
     Ok(StoredFolder { uri: store.uri(prefix), digest: hasher.finish(), size })
 }
@@ -44,8 +50,7 @@ pub async fn get_folder(store: &Store, prefix: &str, into: &Path) -> Result<(), 
             Ok::<_, std::io::Error>(())
         };
         written.await.map_err(|error| unreadable(&target, &error))?;
-        let bytes = store.get(&key).await?;
-        tokio::fs::write(&target, bytes).await.map_err(|error| unreadable(&target, &error))?;
+        store.get_pieces(&key, &target, |_| {}).await?;
     }
     Ok(())
 }
@@ -55,9 +60,27 @@ pub fn digest_folder(folder: &Path) -> Result<Digest, Failure> {
     let mut hasher = Hasher::default();
     for (name, path) in files(folder)? {
         hasher.field(&name);
-        hasher.field(std::fs::read(&path).map_err(|error| unreadable(&path, &error))?);
+        add_file(&mut hasher, &path).map_err(|error| unreadable(&path, &error))?;
     }
     Ok(hasher.finish())
+}
+
+/// As one field, without the whole file in memory.
+fn add_file(hasher: &mut Hasher, path: &Path) -> std::io::Result<()> {
+    let mut file = std::fs::File::open(path)?;
+    let promised = file.metadata()?.len();
+    hasher.update(promised.to_be_bytes());
+    let (mut buffer, mut seen) = (vec![0; 256 << 10], 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 if seen == promised => return Ok(()),
+            0 => return Err(std::io::Error::other("it changed while it was read")),
+            n => {
+                seen += n as u64;
+                hasher.update(buffer.get(..n).unwrap_or_default());
+            }
+        }
+    }
 }
 
 fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
@@ -96,6 +119,31 @@ mod tests {
         let stored = put_folder(&store, "models/r-1", &model).await.unwrap();
         assert_eq!(stored.size, 3);
         assert_eq!(stored.digest, digest_folder(&model).unwrap());
+        let back = folder.path().join("back");
+        get_folder(&store, "models/r-1", &back).await.unwrap();
+        assert_eq!(stored.digest, digest_folder(&back).unwrap());
+    }
+
+    #[tokio::test]
+    async fn large_files_go_through_in_pieces_under_the_digest_of_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        std::fs::create_dir_all(&model).unwrap();
+        // More than two pieces, and exactly one piece.
+        for (name, size) in [("large", (9 << 20) + 17), ("even", 4 << 20), ("empty", 0)] {
+            let bytes: Vec<u8> = (0..size).map(|i: usize| (i * 7 % 251) as u8).collect();
+            std::fs::write(model.join(name), bytes).unwrap();
+        }
+        let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+        let stored = put_folder(&store, "models/r-1", &model).await.unwrap();
+        assert_eq!(stored.size, (9 << 20) + 17 + (4 << 20));
+        // Digests that were kept with runs must stay what they were.
+        let mut whole = Hasher::default();
+        for name in ["empty", "even", "large"] {
+            whole.field(name);
+            whole.field(std::fs::read(model.join(name)).unwrap());
+        }
+        assert_eq!(stored.digest, whole.finish());
         let back = folder.path().join("back");
         get_folder(&store, "models/r-1", &back).await.unwrap();
         assert_eq!(stored.digest, digest_folder(&back).unwrap());

@@ -3,12 +3,19 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use kfops_core::{Failure, Reason};
 use object_store::{ObjectStore, ObjectStoreExt as _, local::LocalFileSystem, path::Path as Key};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Longest for one request; a large object takes several.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// Read and written at a time.
+const PIECE: usize = 4 << 20;
 
 /// An object store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,54 +56,101 @@ impl Store {
 
     /// Stores bytes; what was there before is replaced, never seen half-written.
     pub async fn put(&self, key: &str, bytes: impl Into<Bytes>) -> Result<(), Failure> {
-        self.inner.put(&parse(key)?, bytes.into().into()).await.map_err(|error| failure(key, &error))?;
+        within(key, self.inner.put(&parse(key)?, bytes.into().into())).await?;
         Ok(())
     }
 
-    /// Stores a file.
+    /// Stores a file piece by piece: it is never in memory as a whole, and never seen half-written.
     pub async fn put_file(&self, key: &str, path: &Path) -> Result<(), Failure> {
-        let bytes = tokio::fs::read(path)
-            .await
-            .map_err(|error| Failure::new(Reason::Internal, format!("cannot read {}: {error}", path.display())))?;
-        self.put(key, bytes).await
+        self.put_pieces(key, path, |_| {}).await.map(|_| ())
+    }
+
+    /// The same; `seen` is shown every piece. How many bytes there were.
+    pub(crate) async fn put_pieces(&self, key: &str, path: &Path, mut seen: impl FnMut(&[u8])) -> Result<u64, Failure> {
+        let unreadable = |error: std::io::Error| Failure::internal(format!("cannot read {}: {error}", path.display()));
+        let mut file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+        let mut piece = read_piece(&mut file).await.map_err(unreadable)?;
+        let mut size = piece.len() as u64;
+        if piece.len() < PIECE {
+            seen(&piece);
+            self.put(key, piece).await?;
+            return Ok(size);
+        }
+        // Dropped before its end, it leaves nothing.
+        let mut upload = within(key, self.inner.put_multipart(&parse(key)?)).await?;
+        while !piece.is_empty() {
+            seen(&piece);
+            within(key, upload.put_part(piece.into())).await?;
+            piece = read_piece(&mut file).await.map_err(unreadable)?;
+            size += piece.len() as u64;
+        }
+        within(key, upload.complete()).await?;
+        Ok(size)
+    }
+
+    /// Writes an object into a file piece by piece; `seen` is shown every piece.
+    pub(crate) async fn get_pieces(&self, key: &str, into: &Path, mut seen: impl FnMut(&[u8])) -> Result<(), Failure> {
+        let unwritable = |error: std::io::Error| {
+            Failure::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", into.display()))
+        };
+        let mut pieces = within(key, self.inner.get(&parse(key)?)).await?.into_stream();
+        let mut file = tokio::fs::File::create(into).await.map_err(unwritable)?;
+        while let Some(piece) = within(key, pieces.try_next()).await? {
+            seen(&piece);
+            file.write_all(&piece).await.map_err(unwritable)?;
+        }
+        file.flush().await.map_err(unwritable)
     }
 
     /// All bytes of an object.
     pub async fn get(&self, key: &str) -> Result<Bytes, Failure> {
-        let object = self.inner.get(&parse(key)?).await.map_err(|error| failure(key, &error))?;
-        object.bytes().await.map_err(|error| failure(key, &error))
+        let object = within(key, self.inner.get(&parse(key)?)).await?;
+        within(key, object.bytes()).await
     }
 
     /// Whether there is an object.
     pub async fn exists(&self, key: &str) -> Result<bool, Failure> {
-        match self.inner.head(&parse(key)?).await {
+        match within(key, self.inner.head(&parse(key)?)).await {
             Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(failure(key, &error)),
+            Err(failure) if failure.reason == Reason::NotFound => Ok(false),
+            Err(failure) => Err(failure),
         }
     }
 
     /// Keys below a prefix, sorted.
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
         let prefix = parse(prefix)?;
-        let mut keys: Vec<String> = self
-            .inner
-            .list(Some(&prefix))
-            .map_ok(|meta| meta.location.to_string())
-            .try_collect()
-            .await
-            .map_err(|error| failure(prefix.as_ref(), &error))?;
+        let found = self.inner.list(Some(&prefix)).map_ok(|meta| meta.location.to_string());
+        let mut keys: Vec<String> = within(prefix.as_ref(), found.try_collect()).await?;
         keys.sort();
         Ok(keys)
     }
 
     /// Removes an object; one that is not there is removed already.
     pub async fn delete(&self, key: &str) -> Result<(), Failure> {
-        match self.inner.delete(&parse(key)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(failure(key, &error)),
+        match within(key, self.inner.delete(&parse(key)?)).await {
+            Err(failure) if failure.reason != Reason::NotFound => Err(failure),
+            _ => Ok(()),
         }
     }
+}
+
+/// A store that does not answer is one that is not there.
+async fn within<T>(key: &str, request: impl Future<Output = Result<T, object_store::Error>>) -> Result<T, Failure> {
+    match tokio::time::timeout(TIME_LIMIT, request).await {
+        Ok(answer) => answer.map_err(|error| failure(key, &error)),
+        Err(_) => {
+            let text = format!("object {key}: the store did not answer within {} s", TIME_LIMIT.as_secs());
+            Err(Failure::new(Reason::StoreUnavailable, text).on(key))
+        }
+    }
+}
+
+/// The next piece of a file; a short one is the last.
+async fn read_piece(file: &mut tokio::fs::File) -> std::io::Result<Vec<u8>> {
+    let mut piece = Vec::new();
+    file.take(PIECE as u64).read_to_end(&mut piece).await?;
+    Ok(piece)
 }
 
 fn parse(key: &str) -> Result<Key, Failure> {

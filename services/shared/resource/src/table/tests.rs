@@ -91,3 +91,34 @@ async fn a_watch_shows_now_then_changes_then_ends() {
     assert_eq!(seen.len(), 1);
     assert_eq!(table.watch("z").await.err().unwrap().reason, Reason::NotFound);
 }
+
+#[tokio::test]
+async fn a_database_that_refuses_keeps_nobody_waiting_and_forgets_nothing() {
+    let (folder, table) = table();
+    table.create(job("a")).await.unwrap();
+    table.create(job("b")).await.unwrap();
+    let stream = table.watch("a").await.unwrap();
+    // Another process has it: readers read, writers do not write.
+    let other = Connection::open(folder.path().join("db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let failure = table.update("a", |j| j.ended = true).await.unwrap_err();
+    assert_eq!((failure.reason, failure.retryable), (Reason::StoreUnavailable, true));
+    assert!(!table.get("a").await.unwrap().ended);
+
+    table.update_anyway("a", |j| j.ended = true).await.unwrap();
+    assert!(table.get("a").await.unwrap().ended);
+    assert!(table.list(0, "").await.unwrap().items.iter().any(|j| j.id == "a" && j.ended));
+    assert_eq!(table.open_records().await.unwrap(), [job("b")]);
+    assert!(stream.collect::<Vec<Job>>().await.last().unwrap().ended);
+    let stored = || -> bool { other.query_row("SELECT ended FROM jobs WHERE id = 'a'", [], |row| row.get(0)).unwrap() };
+    assert!(!stored());
+
+    other.execute_batch("ROLLBACK").unwrap();
+    let saved = async {
+        while !stored() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), saved).await.unwrap();
+    assert!(table.get("a").await.unwrap().ended);
+}
