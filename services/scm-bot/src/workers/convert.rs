@@ -6,9 +6,11 @@ use kfops_core::Failure;
 use kfops_proto::{build as pb_build, common, pipeline as pb_pipeline, serving as pb_serving};
 use kfops_rpc::{failure_from_proto, time_from_proto};
 
+use super::records;
+pub(super) use crate::ports::WorkState;
 use crate::{
-    command::{Image, Model, Source},
-    ports::{Live, Run, Snapshot, Version, Work, WorkResult, WorkState},
+    command::{Image, Source},
+    ports::{Snapshot, Work, WorkResult},
     step::{Stage, Step, StepState},
 };
 
@@ -27,14 +29,6 @@ fn image(image: &Image) -> common::ImageReference {
         repository: image.repository.clone(),
         digest: image.digest.clone(),
     }
-}
-
-fn of_image(image: common::ImageReference) -> Image {
-    Image { name: image.name, repository: image.repository, digest: image.digest }
-}
-
-fn of_model(model: common::Model) -> Model {
-    Model { uri: model.uri, digest: model.digest, size: model.size_bytes }
 }
 
 fn duration(duration: Duration) -> Option<prost_types::Duration> {
@@ -144,7 +138,7 @@ fn progress(state: i32) -> StepState {
     }
 }
 
-fn work_state(state: i32) -> WorkState {
+pub(super) fn work_state(state: i32) -> WorkState {
     match progress(state) {
         StepState::Succeeded => WorkState::Succeeded,
         StepState::Failed => WorkState::Failed,
@@ -157,7 +151,7 @@ fn time(time: Option<&prost_types::Timestamp>) -> Option<SystemTime> {
     time.and_then(time_from_proto)
 }
 
-fn failure(failure: Option<common::Failure>, name: &str) -> Option<Failure> {
+pub(super) fn failure(failure: Option<common::Failure>, name: &str) -> Option<Failure> {
     failure.map(|failure| {
         let failure = failure_from_proto(failure);
         if failure.resource.is_empty() { failure.on(name) } else { failure }
@@ -200,7 +194,7 @@ pub(super) fn of_build(build: pb_build::Build) -> Snapshot {
     let reused = build.results.iter().filter(|result| result.reused);
     let reused = reused.filter_map(|result| Some(result.image.as_ref()?.name.clone())).collect();
     let images = build.results.iter().filter_map(|result| result.image.clone());
-    let images = images.filter(|image| !image.digest.is_empty()).map(of_image).collect();
+    let images = images.filter(|image| !image.digest.is_empty()).map(records::image).collect();
     let log_key = build.results.iter().find(|result| result.failure.is_some()).map(|result| result.log_key.clone());
     Snapshot {
         state: work_state(build.state),
@@ -242,7 +236,7 @@ pub(super) fn of_run(run: pb_pipeline::Run) -> Snapshot {
         parts: parts.collect(),
         failure: failure(run.failure, &run.name),
         log_key: run.log_key,
-        result: WorkResult::Run(run.metrics.into_iter().collect(), run.model.map(of_model)),
+        result: WorkResult::Run(run.metrics.into_iter().collect(), run.model.map(records::model)),
     }
 }
 
@@ -263,36 +257,4 @@ pub(super) fn of_rollout(rollout: pb_serving::Rollout) -> Snapshot {
         failure: failure(rollout.failure, &rollout.name),
         result: WorkResult::Rollout(rollout.revision, rollout.previous_revision, rollout.endpoint),
     }
-}
-
-pub(super) fn to_version(version: pb_pipeline::PipelineVersion) -> Version {
-    let source = version.source.unwrap_or_default();
-    Version {
-        ready: work_state(version.state) == WorkState::Succeeded,
-        repository: source.repository,
-        source: Source { key: source.key, digest: source.digest, commit: source.commit },
-        images: version.images.into_iter().map(of_image).collect(),
-        spec_digest: version.spec_digest,
-    }
-}
-
-pub(super) fn to_run(run: pb_pipeline::Run) -> Run {
-    Run {
-        succeeded: work_state(run.state) == WorkState::Succeeded,
-        commit: run.commit,
-        version: run.pipeline_version.trim_start_matches("pipelineVersions/").to_owned(),
-        metrics: run.metrics.into_iter().collect(),
-        model: run.model.filter(|model| !model.uri.is_empty()).map(of_model),
-    }
-}
-
-pub(super) fn to_live(service: pb_serving::InferenceService) -> Option<Live> {
-    let revision = service.revisions.into_iter().find(|revision| revision.name == service.live_revision)?;
-    Some(Live {
-        revision: revision.name,
-        model: revision.model.map(of_model).unwrap_or_default(),
-        commit: revision.commit,
-        run: revision.run,
-        endpoint: service.endpoint,
-    })
 }

@@ -1,6 +1,7 @@
 //! The three workers over gRPC.
 
 mod convert;
+mod records;
 
 use std::time::Duration;
 
@@ -23,6 +24,26 @@ use crate::{
     settings::WorkerSettings,
     step::Stage,
 };
+
+/// A preview digests a repository, or compiles a template in a sandbox.
+const PREVIEW: Duration = Duration::from_secs(60);
+
+/// One gRPC call that may be repeated.
+macro_rules! call {
+    ($client:expr, $method:ident, $message:expr, $trace:expr) => {
+        call!($client, $method, $message, $trace, Deadlines::CALL)
+    };
+    ($client:expr, $method:ident, $message:expr, $trace:expr, $deadline:expr) => {{
+        let message = $message;
+        retry_idempotent(|| {
+            let mut client = $client.clone();
+            let request = request(message.clone(), $trace, $deadline);
+            async move { client.$method(request).await }
+        })
+        .await
+        .map(tonic::Response::into_inner)
+    }};
+}
 
 /// The three workers over gRPC. Cheap to clone.
 #[derive(Clone)]
@@ -48,20 +69,16 @@ impl GrpcWorkers {
             rollouts: RolloutServiceClient::new(connect("serving_deployer", &settings.serving_deployer)?),
         })
     }
-}
 
-/// One gRPC call that may be repeated.
-macro_rules! call {
-    ($client:expr, $method:ident, $message:expr, $trace:expr) => {{
-        let message = $message;
-        retry_idempotent(|| {
-            let mut client = $client.clone();
-            let request = request(message.clone(), $trace, Deadlines::CALL);
-            async move { client.$method(request).await }
-        })
-        .await
-        .map(tonic::Response::into_inner)
-    }};
+    /// None before the first rollout.
+    async fn service(&self, name: &str) -> Result<Option<pb_serving::InferenceService>, Failure> {
+        let message = pb_serving::GetInferenceServiceRequest { name: name.to_owned() };
+        match call!(self.rollouts, get_inference_service, message, None) {
+            Ok(service) => Ok(Some(service)),
+            Err(failure) if failure.reason == Reason::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
 }
 
 /// Snapshots of one resource, until its stream ends or is cut.
@@ -158,42 +175,54 @@ impl Workers for GrpcWorkers {
         call!(self.builds, tag_build, message, Some(trace)).map(drop)
     }
 
-    async fn preview(&self, _: &Work) -> Result<Preview, Failure> {
-        Err(Failure::internal("not there yet"))
+    async fn preview(&self, work: &Work) -> Result<Preview, Failure> {
+        // Nothing is kept under this id; it is asked for because every Create has one.
+        let id = "preview".to_owned();
+        match work {
+            Work::Build { .. } => {
+                let build = Some(convert::build(work));
+                let message = pb_build::CreateBuildRequest { build, build_id: id, validate_only: true };
+                call!(self.builds, create_build, message, None, PREVIEW).and_then(records::preview_of_build)
+            }
+            Work::Rollout { .. } => {
+                let rollout = Some(convert::rollout(work));
+                let message = pb_serving::CreateRolloutRequest { rollout, rollout_id: id, validate_only: true };
+                call!(self.rollouts, create_rollout, message, None, PREVIEW).and_then(records::preview_of_rollout)
+            }
+            Work::Compile { .. } | Work::Run { .. } => Err(Failure::internal("pipelines and runs have no previews")),
+        }
     }
 
-    async fn promote(&self, _: &str) -> Result<(), Failure> {
-        Err(Failure::internal("not there yet"))
+    async fn promote(&self, rollout: &str) -> Result<(), Failure> {
+        let message = pb_serving::PromoteRolloutRequest { name: format!("rollouts/{rollout}") };
+        call!(self.rollouts, promote_rollout, message, None).map(drop)
     }
 
-    async fn build(&self, _: &str) -> Result<BuildRecord, Failure> {
-        Err(Failure::internal("not there yet"))
+    async fn build(&self, id: &str) -> Result<BuildRecord, Failure> {
+        let message = pb_build::GetBuildRequest { name: format!("builds/{id}") };
+        call!(self.builds, get_build, message, None).map(records::build)
     }
 
-    async fn rollout(&self, _: &str) -> Result<RolloutRecord, Failure> {
-        Err(Failure::internal("not there yet"))
+    async fn rollout(&self, id: &str) -> Result<RolloutRecord, Failure> {
+        let message = pb_serving::GetRolloutRequest { name: format!("rollouts/{id}") };
+        call!(self.rollouts, get_rollout, message, None).map(records::rollout)
     }
 
-    async fn revisions(&self, _: &str) -> Result<Vec<Revision>, Failure> {
-        Err(Failure::internal("not there yet"))
+    async fn revisions(&self, inference_service: &str) -> Result<Vec<Revision>, Failure> {
+        Ok(self.service(inference_service).await?.map(records::revisions).unwrap_or_default())
     }
 
     async fn version(&self, id: &str) -> Result<Version, Failure> {
         let message = pb_pipeline::GetPipelineVersionRequest { name: format!("pipelineVersions/{id}") };
-        call!(self.versions, get_pipeline_version, message, None).map(convert::to_version)
+        call!(self.versions, get_pipeline_version, message, None).map(records::version)
     }
 
     async fn run(&self, id: &str) -> Result<Run, Failure> {
         let message = pb_pipeline::GetRunRequest { name: format!("runs/{id}") };
-        call!(self.runs, get_run, message, None).map(convert::to_run)
+        call!(self.runs, get_run, message, None).map(records::run)
     }
 
     async fn live(&self, inference_service: &str) -> Result<Option<Live>, Failure> {
-        let message = pb_serving::GetInferenceServiceRequest { name: inference_service.to_owned() };
-        match call!(self.rollouts, get_inference_service, message, None) {
-            Ok(service) => Ok(convert::to_live(service)),
-            Err(failure) if failure.reason == Reason::NotFound => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        Ok(self.service(inference_service).await?.and_then(records::live))
     }
 }
