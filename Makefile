@@ -18,6 +18,7 @@ demo: setup ## the story of three pull requests on real parts, without a person 
 test: setup ## all tests
 	cargo build --locked --workspace --bins
 	$(CARGO_TARGET_DIR)/debug/kfc local provision --env > $(CACHE)/test.env
+	deploy/github-description >> $(CACHE)/test.env
 	set -a && source $(CACHE)/test.env && set +a && cargo test --locked --workspace
 
 lint: setup ## rustfmt, clippy, cargo deny, buf

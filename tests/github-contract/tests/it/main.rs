@@ -1,0 +1,14 @@
+//! The judge itself, the forge before it, and GitHub's example payloads before the bot.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod forge;
+mod graphql;
+mod rest;
+mod webhooks;
+
+use std::fmt::Display;
+
+/// Everything that is wrong, a line each.
+pub(crate) fn lines(all: &[impl Display]) -> String {
+    all.iter().map(|one| format!("\n  {one}")).collect()
+}
