@@ -7,17 +7,21 @@
 #![recursion_limit = "256"]
 
 mod api;
+mod caller;
 mod clock;
 mod deliver;
 mod error;
 mod events;
 mod forge;
 mod git;
+mod graphql;
 mod hub;
 mod import;
 mod json;
+mod jwt;
 mod model;
 mod names;
+mod node_id;
 mod page;
 mod pulls;
 mod settings;

@@ -1,15 +1,15 @@
 //! GitHub's REST API, at `/` as on api.github.com and under `/api/v3` as on a GitHub Enterprise Server.
 
-mod checks;
+pub(crate) mod checks;
 mod comments;
 mod commits;
 mod contents;
 mod context;
-mod deployments;
+pub(crate) mod deployments;
 mod hooks;
 mod input;
 mod issues;
-mod labels;
+pub(crate) mod labels;
 mod pulls;
 mod repositories;
 mod respond;
@@ -26,6 +26,7 @@ pub(crate) use context::credentials;
 pub(crate) use hooks::is_target;
 pub(crate) use respond::{Answer, not_found};
 
+use crate::graphql;
 use crate::hub::Hub;
 
 /// Largest request body.
@@ -37,7 +38,12 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router<Arc<Hub>> {
         router.layer(from_fn_with_state(hub.clone(), respond::envelope)).layer(DefaultBodyLimit::max(BODY_LIMIT))
     };
     let enterprise = routes().merge(contents::downloads()).fallback(not_found);
-    Router::new().nest("/api/v3", guarded(enterprise)).merge(guarded(routes())).merge(contents::downloads())
+    let graphql = Router::new().route("/graphql", post(graphql::serve)).route("/api/graphql", post(graphql::serve));
+    Router::new()
+        .nest("/api/v3", guarded(enterprise))
+        .merge(guarded(routes()))
+        .merge(guarded(graphql))
+        .merge(contents::downloads())
 }
 
 fn routes() -> Router<Arc<Hub>> {

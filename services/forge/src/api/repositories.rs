@@ -19,7 +19,7 @@ type Repo = Path<(String, String)>;
 
 pub(super) async fn get_one(ctx: Context, Path((owner, repo)): Repo) -> Result<Json<Value>, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
-    let role = match &ctx.caller {
+    let role = match &ctx.caller.user {
         Some(user) => Some(ctx.hub.role(&repository, user).await?),
         None => None,
     };

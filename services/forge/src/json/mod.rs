@@ -15,6 +15,7 @@ pub(crate) use issue::{comment, issue, reaction, review};
 pub(crate) use pull::{Facts, pull};
 
 use crate::model::{Label, Repository, Role, User};
+pub(crate) use crate::node_id::row as node;
 
 /// Where the forge is, for every URL that it writes.
 #[derive(Debug, Clone)]
@@ -53,11 +54,6 @@ pub(crate) fn encode(text: &str) -> String {
         }
     }
     encoded
-}
-
-/// An id of the GraphQL kind: opaque, different for each kind.
-fn node(kind: &str, id: i64) -> String {
-    format!("{kind}_{id:012x}")
 }
 
 /// A user.
@@ -214,7 +210,7 @@ pub(crate) fn label(urls: &Urls, repository: &Repository, label: &Label) -> Valu
 }
 
 /// What a user is to a repository, as GitHub guesses it.
-fn association(repository: &Repository, user: &User) -> &'static str {
+pub(crate) fn association(repository: &Repository, user: &User) -> &'static str {
     if user.id == repository.owner.id {
         "OWNER"
     } else if user.role >= Role::Read {
