@@ -1,5 +1,6 @@
 //! GitHub's REST API, at `/` as on api.github.com and under `/api/v3` as on a GitHub Enterprise Server.
 
+mod apps;
 pub(crate) mod checks;
 mod comments;
 mod commits;
@@ -85,6 +86,7 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/issues/{number}/labels/{name}", delete(labels::remove))
         .route("/labels", get(labels::list).post(labels::create))
         .route("/labels/{name}", get(labels::get_one).patch(labels::edit))
+        .route("/installation", get(apps::of_repository))
         .route("/check-runs", post(checks::create))
         .route("/check-runs/{id}", get(checks::get_one).patch(checks::update))
         .route("/check-runs/{id}/annotations", get(checks::annotations))
@@ -104,5 +106,12 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/user", get(users::me))
         .route("/user/repos", get(repositories::list).post(repositories::create))
         .route("/users/{login}", get(users::get_one))
+        .route("/users/{login}/installation", get(apps::of_account))
+        .route("/orgs/{login}/installation", get(apps::of_account))
+        .route("/app", get(apps::me))
+        .route("/app/installations", get(apps::list))
+        .route("/app/installations/{id}", get(apps::get_one))
+        .route("/app/installations/{id}/access_tokens", post(apps::create_token))
+        .route("/installation/repositories", get(apps::repositories))
         .route("/rate_limit", get(users::rate_limit))
 }

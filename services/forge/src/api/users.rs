@@ -27,6 +27,9 @@ fn profile(ctx: &Context, user: &User) -> Value {
 
 pub(super) async fn me(ctx: Context) -> Result<Json<Value>, Answer> {
     let user = ctx.user()?;
+    if ctx.caller.grant.is_some() {
+        return Err(Error::Forbidden("Resource not accessible by integration".to_owned()).into());
+    }
     Ok(Json(profile(&ctx, &user)))
 }
 

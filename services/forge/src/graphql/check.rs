@@ -128,7 +128,6 @@ impl CheckRun {
 /// A commit status.
 #[derive(Debug, Clone)]
 pub(super) struct StatusContext {
-    pub(super) repository: Repository,
     pub(super) status: Status,
 }
 

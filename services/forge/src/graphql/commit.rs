@@ -271,9 +271,8 @@ impl StatusCheckRollup {
         let runs = runs
             .into_iter()
             .map(|run| StatusCheckRollupContext::CheckRun(CheckRun { repository: repository.clone(), run }));
-        let statuses = statuses.into_iter().rev().map(|status| {
-            StatusCheckRollupContext::StatusContext(StatusContext { repository: repository.clone(), status })
-        });
+        let statuses =
+            statuses.into_iter().rev().map(|status| StatusCheckRollupContext::StatusContext(StatusContext { status }));
         let contexts: Vec<_> = runs.chain(statuses).collect();
         if contexts.is_empty() {
             return Ok(None);

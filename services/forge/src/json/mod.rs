@@ -1,5 +1,6 @@
 //! What the forge keeps, in the JSON of GitHub's REST API and webhooks.
 
+mod app;
 mod check;
 mod commit;
 mod hook;
@@ -8,6 +9,7 @@ mod pull;
 
 use serde_json::{Value, json};
 
+pub(crate) use app::{app, installation, installation_token, selection};
 pub(crate) use check::{check_run, combined_status, deployment, deployment_status, status};
 pub(crate) use commit::{commit, comparison, content, file, push_commit};
 pub(crate) use hook::{delivery, delivery_detail, hook};

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub(crate) use apps::{
-    App, Grant, Installation, NewApp, Permissions, app, app_of_bot, grant_of, install, installation, installations,
-    installed, put_app, put_installation_token,
+    App, Grant, Installation, NewApp, Permissions, app, grant_of, install, installation, installations, installed,
+    put_app, put_installation_token,
 };
 pub(crate) use checks::{
     NewStatus, check_run, check_runs, create_check_run, create_status, statuses, update_check_run,
