@@ -19,17 +19,18 @@ type Repo = Path<(String, String)>;
 
 pub(super) async fn get_one(ctx: Context, Path((owner, repo)): Repo) -> Result<Json<Value>, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
-    let role = match &ctx.caller {
+    let role = match &ctx.caller.user {
         Some(user) => Some(ctx.hub.role(&repository, user).await?),
         None => None,
     };
     Ok(Json(json::repository(&ctx.hub.urls, &repository, role)))
 }
 
-/// Every repository that the caller sees; here that is all of them.
+/// Every repository that the caller sees.
 pub(super) async fn list(ctx: Context) -> Result<Response, Answer> {
     ctx.user()?;
-    let all = ctx.hub.store.read(store::repositories).await?;
+    let mut all = ctx.hub.store.read(store::repositories).await?;
+    all.retain(|repository| ctx.caller.sees(repository));
     Ok(ctx.list(ctx.slice(all), |repository| json::repository(&ctx.hub.urls, repository, None)))
 }
 

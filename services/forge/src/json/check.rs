@@ -6,12 +6,12 @@ use super::{Urls, node, user};
 use crate::model::{CheckRun, Issue, Repository, Status, User};
 use crate::store::Deployment;
 
-fn app(urls: &Urls, bot: &User) -> Value {
+fn app(urls: &Urls, id: i64, bot: &User) -> Value {
     let slug = bot.login.trim_end_matches("[bot]");
     json!({
-        "id": bot.id,
+        "id": id,
         "slug": slug,
-        "node_id": node("A", bot.id),
+        "node_id": node("A", id),
         "owner": user(urls, bot),
         "name": slug,
         "description": "",
@@ -62,8 +62,8 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
             "annotations_url": format!("{url}/annotations"),
         },
         "name": fields.name,
-        "check_suite": { "id": run.id },
-        "app": app(urls, &run.app),
+        "check_suite": { "id": run.suite },
+        "app": app(urls, run.app_id, &run.app),
         "pull_requests": pulls,
     })
 }

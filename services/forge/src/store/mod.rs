@@ -1,11 +1,13 @@
 //! The forge's database: SQLite, one writer, every change in a transaction with the webhooks it causes.
 
+mod apps;
 mod checks;
 mod comments;
 mod deployments;
 mod hooks;
 mod issues;
 mod labels;
+mod nodes;
 mod pulls;
 mod repositories;
 mod users;
@@ -15,6 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub(crate) use apps::{
+    App, Grant, Installation, NewApp, Permissions, app, grant_of, install, installation, installations, installed,
+    put_app, put_installation_token,
+};
 pub(crate) use checks::{
     NewStatus, check_run, check_runs, create_check_run, create_status, statuses, update_check_run,
 };
@@ -30,11 +36,14 @@ pub(crate) use issues::{
     Filter, close_issue, create_issue, edit_issue, issue, issues, issues_of_sha, reopen_issue, touch,
 };
 pub(crate) use labels::{add_label, create_label, label, labels, remove_label, set_labels, update_label};
+pub(crate) use nodes::place_of;
 pub(crate) use pulls::{create_pull, intend_merge, mark_merged, open_pulls, set_base, set_draft, set_head};
 pub(crate) use repositories::{
     branches, create_repository, put_branches, repositories, repository, repository_by_id, set_default_branch,
 };
-pub(crate) use users::{create_user, put_collaborator, put_token, role_in, secret, user, user_by_token, users};
+pub(crate) use users::{
+    create_user, put_collaborator, put_token, role_in, secret, user, user_by_id, user_by_token, users,
+};
 
 use crate::error::{Error, Result};
 
@@ -53,6 +62,7 @@ impl Store {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.execute_batch(include_str!("schema.sql"))?;
+        connection.execute_batch(include_str!("apps.sql"))?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
