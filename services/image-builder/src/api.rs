@@ -35,6 +35,9 @@ impl build_service_server::BuildService for Api {
         let request = request_from_proto(message.build.ok_or_else(|| invalid("build", "is missing".into()))?)?;
         let uid = uuid::Uuid::new_v4().to_string();
         let build = Build::new(id.to_string(), uid, self.engine.ports.clock.now(), request, trace);
+        if message.validate_only {
+            return answer(self.engine.preview(build).await);
+        }
         answer(self.engine.create(build).await)
     }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::future::{join_all, try_join_all};
@@ -26,6 +27,10 @@ use crate::{
 /// Tags of one build.
 const MAX_TAGS: usize = 100;
 
+/// Previews at the same time: each unpacks a source.
+const PREVIEWS: usize = 2;
+const PREVIEW_LIMIT: Duration = Duration::from_secs(60);
+
 /// All builds of this service.
 pub(crate) struct Engine {
     pub(crate) builds: Table<Build>,
@@ -34,6 +39,7 @@ pub(crate) struct Engine {
     pub(crate) ports: Ports,
     pub(crate) settings: Settings,
     pub(crate) slots: Semaphore,
+    previews: Semaphore,
     running: Mutex<HashMap<String, CancellationToken>>,
     lifecycle: Lifecycle,
 }
@@ -46,7 +52,8 @@ impl Engine {
         let store = Store::open(&settings.store)?;
         let slots = Semaphore::new(settings.parallel.max(1));
         let known = Known::new(contents, Arc::clone(&ports.registry));
-        Ok(Self { builds, known, store, ports, settings, slots, running: Mutex::default(), lifecycle })
+        let previews = Semaphore::new(PREVIEWS);
+        Ok(Self { builds, known, store, ports, settings, slots, previews, running: Mutex::default(), lifecycle })
     }
 
     /// Goes on with what a former process left open.
@@ -71,6 +78,33 @@ impl Engine {
             }
             Created::Existing(build) => Ok(build),
         }
+    }
+
+    /// What a build would find: which of its images exist already, and what is wrong with the others. Keeps nothing.
+    pub(crate) async fn preview(&self, mut build: Build) -> Result<Build, Failure> {
+        build.request.validate()?;
+        let stop = self.lifecycle.aborting().child_token();
+        let _stop = stop.clone().drop_guard();
+        let unusable = |error: std::io::Error| Failure::new(Reason::StoreUnavailable, format!("state folder: {error}"));
+        let looks = async {
+            let _turn = self.previews.acquire().await.map_err(Failure::internal)?;
+            let work =
+                tempfile::Builder::new().prefix("preview-").tempdir_in(&self.settings.state).map_err(unusable)?;
+            let (source, images) = (OnceCell::new(), 0..build.request.images.len());
+            let looks = images.map(|index| {
+                let (build, work) = (&build, work.path());
+                ImageWork { engine: self, build, index, work, source: &source, stop: &stop, preview: true }.look()
+            });
+            try_join_all(looks).await
+        };
+        let late = |_| {
+            let text = format!("looking at the images took longer than {} s", PREVIEW_LIMIT.as_secs());
+            Failure::new(Reason::DeadlineExceeded, text)
+        };
+        build.results = tokio::time::timeout(PREVIEW_LIMIT, looks).await.map_err(late)??;
+        // Nothing was made that could be told from another.
+        build.uid.clear();
+        Ok(build)
     }
 
     pub(crate) async fn cancel(&self, id: &str) -> Result<Build, Failure> {
@@ -159,8 +193,11 @@ impl Engine {
         self.lock_running().insert(id.clone(), stop.clone());
         let engine = Arc::clone(self);
         self.lifecycle.spawn(async move {
-            if let Err(failure) = engine.drive(&id, &stop).await {
-                // The database failed: the record stays open and is resumed at the next start.
+            if let Err(failure) = engine.drive(&id, &stop).await
+                && !engine.aborted()
+                && let Err(failure) = engine.give_up(&id, failure).await
+            {
+                // The database cannot even be read: the record stays open and is resumed at the next start.
                 tracing::error!(build = id, %failure, "not driven to its end");
             }
             engine.lock_running().remove(&id);
@@ -185,7 +222,8 @@ impl Engine {
         let images =
             (0..build.request.images.len()).filter(|i| build.results.get(*i).is_some_and(|r| !r.state.ended()));
         let outcomes = join_all(images.map(|index| {
-            let image = ImageWork { engine: self, build: &build, index, work: &work, source: &source, stop };
+            let image =
+                ImageWork { engine: self, build: &build, index, work: &work, source: &source, stop, preview: false };
             image.run()
         }))
         .await;
@@ -197,6 +235,21 @@ impl Engine {
         self.finish(id).await
     }
 
+    /// The database failed in the middle.
+    async fn give_up(&self, id: &str, failure: Failure) -> Result<(), Failure> {
+        tracing::error!(build = id, %failure, "given up");
+        let now = self.ports.clock.now();
+        let end = move |build: &mut Build| {
+            let failure = failure.on(build.name());
+            for result in build.results.iter_mut().filter(|result| !result.state.ended()) {
+                (result.state, result.end_time, result.failure) = (State::Failed, Some(now), Some(failure.clone()));
+            }
+            (build.state, build.failure) = outcome(build);
+            (build.update_time, build.end_time) = (now, Some(now));
+        };
+        self.builds.update_anyway(id, end).await.map(|_| ())
+    }
+
     /// The process is about to end: what is not done stays open.
     pub(crate) fn aborted(&self) -> bool {
         self.lifecycle.aborting().is_cancelled()
@@ -206,7 +259,7 @@ impl Engine {
         let now = self.ports.clock.now();
         let build = self
             .builds
-            .update(id, move |build| {
+            .update_anyway(id, move |build| {
                 (build.state, build.failure) = outcome(build);
                 build.update_time = now;
                 build.end_time = Some(now);

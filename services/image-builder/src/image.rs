@@ -1,7 +1,6 @@
 //! One image of a build, from its context to its digest.
 
 use std::{
-    collections::BTreeMap,
     io::Write as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -9,22 +8,21 @@ use std::{
 
 use kfops_core::{Digest, Failure, Reason};
 use kfops_process::LogTail;
-use kfops_store::{ArchiveLimits, SourceRef, extract_source};
-use tokio::{io::AsyncReadExt as _, sync::OnceCell};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     build::{Build, ImageResult, State},
-    content_digest,
-    context::{self, Context},
-    dockerfile,
     engine::Engine,
     known::content_tag,
     ports::{Job, Pushed, Repository},
-    reference::ImageName,
     request::ImageSpec,
     steps::{self, Step},
 };
+
+mod content;
+
+use content::Content;
 
 /// How often a growing log is put into the object store.
 const LOG_INTERVAL: Duration = Duration::from_secs(3);
@@ -41,6 +39,8 @@ pub(crate) struct ImageWork<'a> {
     pub(crate) work: &'a Path,
     pub(crate) source: &'a OnceCell<PathBuf>,
     pub(crate) stop: &'a CancellationToken,
+    /// Nothing is made: neither the image nor what it stands on.
+    pub(crate) preview: bool,
 }
 
 /// An image that exists.
@@ -100,15 +100,10 @@ impl ImageWork<'_> {
     }
 
     async fn steps(&self, repository: &Repository, log: &Path, steps: &mut Vec<Step>) -> Result<Done, Failure> {
-        let context = self.timed(steps, "context", self.context()).await?;
-        let (bases, stand_in) = self.timed(steps, "base image", self.bases(&context, repository)).await?;
+        let Some(Content { context, digest: content, stand_in }) = self.content(repository, steps).await? else {
+            return Err(Failure::internal("a base image was not made"));
+        };
         let spec = self.spec()?;
-        let args = spec.build_args.clone();
-        let (content, context) = tokio::task::spawn_blocking(move || {
-            content_digest::of(&context, &args, &bases).map(|digest| (digest, context))
-        })
-        .await
-        .map_err(Failure::internal)??;
         let stored = content.clone();
         self.update(move |result| result.content = Some(stored)).await?;
         let building = self.engine.known.building(repository, &content);
@@ -116,7 +111,7 @@ impl ImageWork<'_> {
             guard = building.lock() => guard,
             () = self.stop.cancelled() => return Err(canceled()),
         };
-        if let Some(digest) = self.engine.known.find(repository, &content).await? {
+        if let Some(digest) = self.or_stop(self.engine.known.find(repository, &content)).await? {
             return Ok(Done { digest, content, reused: true });
         }
         let job = Job {
@@ -133,50 +128,6 @@ impl ImageWork<'_> {
         let Pushed { digest, .. } = self.built(&job, steps).await?;
         self.engine.known.remember(repository, &content, &digest).await?;
         Ok(Done { digest, content, reused: false })
-    }
-
-    /// Unpacks the source, once for all images, and assembles this image's context.
-    async fn context(&self) -> Result<Context, Failure> {
-        let source = self.source.get_or_try_init(|| self.extract());
-        let source = tokio::select! {
-            source = source => source?.clone(),
-            () = self.stop.cancelled() => return Err(canceled()),
-        };
-        let (spec, into) = (self.spec()?.clone(), self.folder()?.join("context"));
-        tokio::task::spawn_blocking(move || context::assemble(&source, &spec, &into))
-            .await
-            .map_err(Failure::internal)?
-    }
-
-    async fn extract(&self) -> Result<PathBuf, Failure> {
-        let request = &self.build.request;
-        let source = SourceRef { key: request.source_key.clone(), digest: request.source_digest.clone() };
-        let into = self.work.join("source");
-        // An attempt that another image gave up may have left something.
-        tokio::fs::remove_dir_all(&into).await.ok();
-        extract_source(&self.engine.store, &source, &into, ArchiveLimits::default()).await?;
-        Ok(into)
-    }
-
-    async fn bases(
-        &self,
-        context: &Context,
-        repository: &Repository,
-    ) -> Result<(BTreeMap<ImageName, Digest>, bool), Failure> {
-        let unreadable = |error: std::io::Error| {
-            Failure::new(Reason::SourceInvalid, format!("the Dockerfile cannot be read: {error}"))
-        };
-        let mut text = Vec::new();
-        let file = tokio::fs::File::open(&context.dockerfile).await.map_err(unreadable)?;
-        file.take(dockerfile::MAX as u64 + 1).read_to_end(&mut text).await.map_err(unreadable)?;
-        let (mut bases, mut stand_in) = (BTreeMap::new(), false);
-        for name in dockerfile::bases(&String::from_utf8_lossy(&text), &self.spec()?.build_args)? {
-            let insecure = repository.insecure && repository.location.split('/').next() == Some(name.registry.as_str());
-            let base = self.engine.ports.registry.base(&name, insecure, self.stop).await?;
-            stand_in |= base.stand_in;
-            bases.insert(name, base.digest);
-        }
-        Ok((bases, stand_in))
     }
 
     /// Builds and pushes: two steps of one call.
@@ -196,6 +147,15 @@ impl ImageWork<'_> {
             }
         }
         outcome
+    }
+
+    /// Work that may be dropped in the middle when someone cancels.
+    async fn or_stop<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(canceled()),
+            done = work => done,
+        }
     }
 
     async fn timed<T>(

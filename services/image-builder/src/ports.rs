@@ -112,4 +112,7 @@ pub trait Registry: Send + Sync {
 
     /// The digest of a base image; `insecure` when its registry is spoken to over plain HTTP.
     async fn base(&self, image: &ImageName, insecure: bool, cancel: &CancellationToken) -> Result<Base, Failure>;
+
+    /// The same, but nothing is made: None when a stand-in would have to be.
+    async fn base_now(&self, image: &ImageName, insecure: bool) -> Result<Option<Base>, Failure>;
 }

@@ -26,6 +26,9 @@ use crate::{
 const ACCEPTED: &[&str] =
     &[OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
 
+/// Longest for one question, with what a registry wants to be asked before.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
 /// Speaks to registries.
 pub(crate) struct RegistryClient {
     https: Client,
@@ -73,11 +76,30 @@ impl RegistryClient {
     async fn digest(&self, reference: &Reference, insecure: bool) -> Result<Option<Digest>, Failure> {
         let registry = reference.registry();
         let client = self.client(registry, insecure);
-        match client.fetch_manifest_digest(reference, &self.auth(registry)).await {
-            Ok(digest) => Digest::parse(&digest).map(Some).map_err(Failure::internal),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(failure(reference, &error)),
-        }
+        let auth = self.auth(registry);
+        let request = async {
+            match client.fetch_manifest_digest(reference, &auth).await {
+                Ok(digest) => Digest::parse(&digest).map(Some).map_err(Failure::internal),
+                Err(error) if is_absent(&error) => Ok(None),
+                Err(error) => Err(failure(reference, &error)),
+            }
+        };
+        limited(reference, request).await
+    }
+
+    async fn retag(&self, from: &Reference, to: &Reference, insecure: bool) -> Result<(), Failure> {
+        let client = self.client(from.registry(), insecure);
+        let auth = self.auth(from.registry());
+        let (bytes, _) =
+            client.pull_manifest_raw(from, &auth, ACCEPTED).await.map_err(|error| failure(from, &error))?;
+        let media_type = serde_json::from_slice::<serde_json::Value>(&bytes)
+            .ok()
+            .and_then(|manifest| manifest.get("mediaType")?.as_str().map(ToOwned::to_owned))
+            .unwrap_or_else(|| OCI_IMAGE_MEDIA_TYPE.to_owned());
+        let media_type = media_type.parse().map_err(Failure::internal)?;
+        client.auth(to, &auth, RegistryOperation::Push).await.map_err(|error| failure(to, &error))?;
+        client.push_manifest_raw(to, bytes, media_type).await.map_err(|error| failure(to, &error))?;
+        Ok(())
     }
 }
 
@@ -118,18 +140,7 @@ impl Registry for RegistryClient {
         if self.digest(&to, repository.insecure).await?.as_ref() == Some(digest) {
             return Ok(());
         }
-        let client = self.client(from.registry(), repository.insecure);
-        let auth = self.auth(from.registry());
-        let (bytes, _) =
-            client.pull_manifest_raw(&from, &auth, ACCEPTED).await.map_err(|error| failure(&from, &error))?;
-        let media_type = serde_json::from_slice::<serde_json::Value>(&bytes)
-            .ok()
-            .and_then(|manifest| manifest.get("mediaType")?.as_str().map(ToOwned::to_owned))
-            .unwrap_or_else(|| OCI_IMAGE_MEDIA_TYPE.to_owned());
-        let media_type = media_type.parse().map_err(Failure::internal)?;
-        client.auth(&to, &auth, RegistryOperation::Push).await.map_err(|error| failure(&to, &error))?;
-        client.push_manifest_raw(&to, bytes, media_type).await.map_err(|error| failure(&to, &error))?;
-        Ok(())
+        limited(&to, self.retag(&from, &to, repository.insecure)).await
     }
 
     async fn base(&self, image: &ImageName, insecure: bool, cancel: &CancellationToken) -> Result<Base, Failure> {
@@ -141,16 +152,40 @@ impl Registry for RegistryClient {
             return Ok(Base { digest: digest.clone(), stand_in: false });
         }
         let reference = of(image);
-        let found = tokio::select! {
-            found = self.digest(&reference, insecure) => found?,
-            () = cancel.cancelled() => return Err(Failure::new(Reason::Canceled, "canceled")),
-        };
-        match found {
-            Some(digest) => Ok(Base { digest, stand_in: false }),
-            None => Err(Failure::new(Reason::ImageBuildFailed, format!("base image {image} does not exist"))
-                .action("correct the FROM line of the Dockerfile")),
+        tokio::select! {
+            found = self.digest(&reference, insecure) => found_base(image, found?),
+            () = cancel.cancelled() => Err(Failure::new(Reason::Canceled, "canceled")),
         }
     }
+
+    async fn base_now(&self, image: &ImageName, insecure: bool) -> Result<Option<Base>, Failure> {
+        if image.registry == DOCKER_HUB && self.stand_ins.needed().await {
+            let made = self.stand_ins.made_already(image)?;
+            return Ok(made.map(|digest| Base { digest, stand_in: true }));
+        }
+        if let Some(digest) = &image.digest {
+            return Ok(Some(Base { digest: digest.clone(), stand_in: false }));
+        }
+        found_base(image, self.digest(&of(image), insecure).await?).map(Some)
+    }
+}
+
+fn found_base(image: &ImageName, found: Option<Digest>) -> Result<Base, Failure> {
+    match found {
+        Some(digest) => Ok(Base { digest, stand_in: false }),
+        None => Err(Failure::new(Reason::ImageBuildFailed, format!("base image {image} does not exist"))
+            .action("correct the FROM line of the Dockerfile")),
+    }
+}
+
+/// A registry that trickles would keep within the time for each read and never end.
+async fn limited<T>(reference: &Reference, requests: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(TIME_LIMIT, requests).await.unwrap_or_else(|_| {
+        let registry = reference.registry();
+        let text = format!("registry {registry}, asked for {reference}: no answer within {} s", TIME_LIMIT.as_secs());
+        Err(Failure::new(Reason::RegistryUnavailable, text)
+            .action("it can be tried again; look whether the registry runs and is reachable"))
+    })
 }
 
 fn is_absent(error: &Error) -> bool {

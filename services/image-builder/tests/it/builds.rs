@@ -116,7 +116,7 @@ async fn one_registry_can_keep_the_images_of_all() {
         images: vec![image("i", "i")],
         ..Build::default()
     };
-    let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into() };
+    let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into(), ..Default::default() };
     service.client.clone().create_build(request).await.unwrap();
     let built = service.succeeded("b-1").await;
     // It is called what the repository calls it, and lies in the embedded registry.

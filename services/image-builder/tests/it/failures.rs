@@ -94,7 +94,7 @@ async fn an_unreachable_registry_can_be_tried_again() {
         images: vec![image("i", "i")],
         ..Build::default()
     };
-    let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into() };
+    let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into(), ..Default::default() };
     service.client.clone().create_build(request).await.unwrap();
     let failure = service.ended("b-1").await.failure.unwrap();
     assert_eq!(failure.reason(), Reason::RegistryUnavailable, "{failure:?}");
@@ -117,12 +117,12 @@ async fn hostile_requests_are_refused_before_anything_is_kept() {
         let mut spec = image("i", "i");
         change(&mut spec);
         let build = Build { source: Some(source.clone()), images: vec![spec], ..Build::default() };
-        let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into() };
+        let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into(), ..Default::default() };
         let status = service.client.clone().create_build(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(kfops_rpc::failure_of(&status).resource, field);
     }
-    let request = CreateBuildRequest { build: None, build_id: "$(touch x)".into() };
+    let request = CreateBuildRequest { build: None, build_id: "$(touch x)".into(), ..Default::default() };
     assert_eq!(service.client.clone().create_build(request).await.unwrap_err().code(), Code::InvalidArgument);
     let listed = service.client.clone().list_builds(kfops_proto::build::ListBuildsRequest::default()).await.unwrap();
     assert!(listed.into_inner().builds.is_empty());

@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
 
 mod builds;
+mod cancel;
 mod escape;
 mod failures;
+mod preview;
 mod process;
 mod registry;
 mod restart;

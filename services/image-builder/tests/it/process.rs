@@ -55,7 +55,7 @@ impl Process {
     }
 
     async fn create(&self, build: Build) {
-        let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into() };
+        let request = CreateBuildRequest { build: Some(build), build_id: "b-1".into(), ..Default::default() };
         self.client.clone().create_build(request).await.unwrap();
     }
 

@@ -7,8 +7,8 @@ use kfops_core::{Digest, TraceContext};
 use kfops_image_builder::{LocalSettings, Ports, Service, Settings, StandIn, registry};
 use kfops_proto::{
     build::{
-        Build, CreateBuildRequest, GetBuildRequest, ImageResult, ImageSpec, State, WatchBuildRequest,
-        build_service_client::BuildServiceClient,
+        Build, CancelBuildRequest, CreateBuildRequest, GetBuildRequest, ImageResult, ImageSpec, State,
+        WatchBuildRequest, build_service_client::BuildServiceClient,
     },
     common::SourceArchive,
 };
@@ -121,10 +121,27 @@ impl Drop for World {
 impl Running {
     pub(crate) async fn create(&self, id: &str, source: &SourceArchive, images: Vec<ImageSpec>) -> Build {
         let build = Build { source: Some(source.clone()), images, ..Build::default() };
-        let message = CreateBuildRequest { build: Some(build), build_id: id.into() };
+        let message = CreateBuildRequest { build: Some(build), build_id: id.into(), ..Default::default() };
         let trace = TraceContext::from_random([7; 24]);
         let request = kfops_rpc::request(message, Some(&trace), Duration::from_secs(10));
         self.client.clone().create_build(request).await.unwrap().into_inner()
+    }
+
+    /// What a build would find.
+    pub(crate) async fn preview(&self, source: &SourceArchive, images: Vec<ImageSpec>) -> Build {
+        let build = Build { source: Some(source.clone()), images, ..Build::default() };
+        let message = CreateBuildRequest { build: Some(build), build_id: "preview".into(), validate_only: true };
+        self.client.clone().create_build(message).await.unwrap().into_inner()
+    }
+
+    /// From the cancel to the terminal snapshot, which is shown with the time.
+    pub(crate) async fn cancel(&self, id: &str, at: &str) -> Build {
+        let begun = std::time::Instant::now();
+        let request = CancelBuildRequest { name: format!("builds/{id}") };
+        self.client.clone().cancel_build(request).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.ended(id)).await.unwrap();
+        println!("canceled {at}: ended after {:.2} s", begun.elapsed().as_secs_f64());
+        ended
     }
 
     pub(crate) async fn get(&self, id: &str) -> Build {

@@ -16,6 +16,29 @@ pub(super) async fn publish(
     tag: &str,
     rootfs: &Rootfs,
 ) -> Result<Digest, Failure> {
+    let Described { config, manifest } = describe(rootfs);
+    embedded.import(&rootfs.tar, &rootfs.digest).await?;
+    embedded.put_blob(config).await?;
+    let digest = Digest::of(&manifest);
+    let repository = image.repository();
+    if embedded.tag(&repository, tag).as_ref() == Some(&digest) {
+        return Ok(digest);
+    }
+    embedded.put_manifest(&repository, tag, MANIFEST, manifest).await
+}
+
+/// The digest that `publish` gives.
+pub(super) fn digest(rootfs: &Rootfs) -> Digest {
+    Digest::of(&describe(rootfs).manifest)
+}
+
+/// Both as they lie in the registry.
+struct Described {
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+}
+
+fn describe(rootfs: &Rootfs) -> Described {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -39,8 +62,7 @@ pub(super) async fn publish(
     });
     let config = config.to_string().into_bytes();
     let config_size = config.len();
-    embedded.import(&rootfs.tar, &rootfs.digest).await?;
-    let config_digest = embedded.put_blob(config).await?;
+    let config_digest = Digest::of(&config);
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -48,10 +70,5 @@ pub(super) async fn publish(
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": rootfs.digest.as_str(), "size": rootfs.size}],
     });
     let manifest = manifest.to_string().into_bytes();
-    let digest = Digest::of(&manifest);
-    let repository = image.repository();
-    if embedded.tag(&repository, tag).as_ref() == Some(&digest) {
-        return Ok(digest);
-    }
-    embedded.put_manifest(&repository, tag, MANIFEST, manifest).await
+    Described { config, manifest }
 }

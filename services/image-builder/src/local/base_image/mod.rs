@@ -56,6 +56,27 @@ impl StandIns {
 
     /// The digest of the stand-in for `image`, which is in the embedded registry afterwards.
     pub(crate) async fn ensure(&self, image: &ImageName, cancel: &CancellationToken) -> Result<Digest, Failure> {
+        let (embedded, tag) = self.can_serve(image)?;
+        // Looked up each time: the registry's folder may have been emptied.
+        let mut made = self.made.lock().await;
+        let rootfs = match &*made {
+            Some(rootfs) => Arc::clone(rootfs),
+            None => {
+                let rootfs = Arc::new(rootfs::ensure(&self.cache, cancel).await?);
+                Arc::clone(made.insert(rootfs))
+            }
+        };
+        image::publish(embedded, image, tag, &rootfs).await
+    }
+
+    /// The digest that `ensure` gives, when nothing has to be made for it.
+    pub(crate) fn made_already(&self, image: &ImageName) -> Result<Option<Digest>, Failure> {
+        self.can_serve(image)?;
+        Ok(rootfs::made_already(&self.cache).map(|rootfs| image::digest(&rootfs)))
+    }
+
+    /// The registry that serves a stand-in for `image`, and the tag.
+    fn can_serve<'a>(&'a self, image: &'a ImageName) -> Result<(&'a Handle, &'a str), Failure> {
         let tag = image.tag.as_deref().unwrap_or_default();
         let known =
             KNOWN.iter().any(|(path, tags)| *path == image.path && tags.contains(&tag)) && image.digest.is_none();
@@ -80,16 +101,7 @@ impl StandIns {
                 names.join(", ")
             )));
         };
-        // Looked up each time: the registry's folder may have been emptied.
-        let mut made = self.made.lock().await;
-        let rootfs = match &*made {
-            Some(rootfs) => Arc::clone(rootfs),
-            None => {
-                let rootfs = Arc::new(rootfs::ensure(&self.cache, cancel).await?);
-                Arc::clone(made.insert(rootfs))
-            }
-        };
-        image::publish(embedded, image, tag, &rootfs).await
+        Ok((embedded, tag))
     }
 
     async fn public_registry_answers(&self) -> bool {

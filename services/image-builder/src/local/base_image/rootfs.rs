@@ -52,9 +52,8 @@ pub(super) async fn ensure(cache: &Path, cancel: &CancellationToken) -> Result<R
         Failure::new(Reason::StoreUnavailable, format!("cache folder {}: {error}", folder.display()))
     };
     fs::create_dir_all(&folder).map_err(|error| unusable(&error))?;
-    let name = format!("debian-{SUITE}-python{PYTHON}-{}-{RECIPE}", std::env::consts::ARCH);
-    let tar = folder.join(format!("{name}.tar"));
-    let note = folder.join(format!("{name}.json"));
+    let name = name();
+    let (tar, note) = places(&folder);
     if let Some(rootfs) = cached(&tar, &note) {
         return Ok(rootfs);
     }
@@ -99,6 +98,21 @@ pub(super) async fn ensure(cache: &Path, cancel: &CancellationToken) -> Result<R
         tracing::info!(seconds = begun.elapsed().as_secs_f64(), bytes = rootfs.size, "stand-in base image made");
     }
     placed
+}
+
+/// The cached one, where there is one.
+pub(super) fn made_already(cache: &Path) -> Option<Rootfs> {
+    let (tar, note) = places(&cache.join("base-images"));
+    cached(&tar, &note)
+}
+
+fn name() -> String {
+    format!("debian-{SUITE}-python{PYTHON}-{}-{RECIPE}", std::env::consts::ARCH)
+}
+
+/// Tar and note.
+fn places(folder: &Path) -> (PathBuf, PathBuf) {
+    (folder.join(format!("{}.tar", name())), folder.join(format!("{}.json", name())))
 }
 
 /// What the note beside the tar promises, where it is there and of the promised size.

@@ -163,13 +163,23 @@ impl Buildah {
 impl Builder for Buildah {
     async fn build(&self, job: &Job, cancel: &CancellationToken) -> Result<Pushed, Failure> {
         let job = absolute(job)?;
-        let in_use = self.storage.acquire().await?;
+        let in_use = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            in_use = self.storage.acquire() => in_use?,
+        };
         let result = self.steps(&job, cancel).await;
         drop(in_use);
         if result.is_err() {
             self.storage.soil();
         }
-        self.storage.clean().await;
+        // Whoever ended it does not wait for the cleaning.
+        let storage = self.storage.clone();
+        if cancel.is_cancelled() {
+            tokio::spawn(async move { storage.clean().await });
+        } else {
+            storage.clean().await;
+        }
         result
     }
 }

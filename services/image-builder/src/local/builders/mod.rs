@@ -57,7 +57,12 @@ impl LocalBuilder {
 #[async_trait]
 impl Builder for LocalBuilder {
     async fn build(&self, job: &Job, cancel: &CancellationToken) -> Result<Pushed, Failure> {
-        self.chosen().await?.build(job, cancel).await
+        let builder = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            builder = self.chosen() => builder?,
+        };
+        builder.build(job, cancel).await
     }
 }
 

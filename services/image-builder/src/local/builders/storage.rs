@@ -20,6 +20,9 @@ use super::{
 };
 use crate::{local::jail, settings::Isolation};
 
+/// Cleaning takes at most half of this.
+const CLEANED: Duration = Duration::from_secs(120);
+
 /// A store with a driver that works.
 #[derive(Debug, Clone)]
 pub(super) struct Storage {
@@ -109,9 +112,12 @@ impl Storage {
             file.lock_shared()?;
             Ok::<_, std::io::Error>(file)
         });
-        lock.await.map_err(Failure::internal)?.map(InUse).map_err(|error| {
+        let unavailable = |error: &dyn std::fmt::Display| {
             Failure::new(Reason::StoreUnavailable, format!("layer store {}: {error}", self.folder.display()))
-        })
+        };
+        let late = |_| unavailable(&format!("somebody has held it for {} s", CLEANED.as_secs()));
+        let lock = tokio::time::timeout(CLEANED, lock).await.map_err(late)?;
+        lock.map_err(Failure::internal)?.map(InUse).map_err(|error| unavailable(&error))
     }
 
     /// After a build that was not carried through.
