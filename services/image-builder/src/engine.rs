@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures::future::{join_all, try_join_all};
@@ -24,12 +23,10 @@ use crate::{
     settings::Settings,
 };
 
+mod preview;
+
 /// Tags of one build.
 const MAX_TAGS: usize = 100;
-
-/// Previews at the same time: each unpacks a source.
-const PREVIEWS: usize = 2;
-const PREVIEW_LIMIT: Duration = Duration::from_secs(60);
 
 /// All builds of this service.
 pub(crate) struct Engine {
@@ -52,7 +49,7 @@ impl Engine {
         let store = Store::open(&settings.store)?;
         let slots = Semaphore::new(settings.parallel.max(1));
         let known = Known::new(contents, Arc::clone(&ports.registry));
-        let previews = Semaphore::new(PREVIEWS);
+        let previews = Semaphore::new(preview::AT_A_TIME);
         Ok(Self { builds, known, store, ports, settings, slots, previews, running: Mutex::default(), lifecycle })
     }
 
@@ -78,33 +75,6 @@ impl Engine {
             }
             Created::Existing(build) => Ok(build),
         }
-    }
-
-    /// What a build would find: which of its images exist already, and what is wrong with the others. Keeps nothing.
-    pub(crate) async fn preview(&self, mut build: Build) -> Result<Build, Failure> {
-        build.request.validate()?;
-        let stop = self.lifecycle.aborting().child_token();
-        let _stop = stop.clone().drop_guard();
-        let unusable = |error: std::io::Error| Failure::new(Reason::StoreUnavailable, format!("state folder: {error}"));
-        let looks = async {
-            let _turn = self.previews.acquire().await.map_err(Failure::internal)?;
-            let work =
-                tempfile::Builder::new().prefix("preview-").tempdir_in(&self.settings.state).map_err(unusable)?;
-            let (source, images) = (OnceCell::new(), 0..build.request.images.len());
-            let looks = images.map(|index| {
-                let (build, work) = (&build, work.path());
-                ImageWork { engine: self, build, index, work, source: &source, stop: &stop, preview: true }.look()
-            });
-            try_join_all(looks).await
-        };
-        let late = |_| {
-            let text = format!("looking at the images took longer than {} s", PREVIEW_LIMIT.as_secs());
-            Failure::new(Reason::DeadlineExceeded, text)
-        };
-        build.results = tokio::time::timeout(PREVIEW_LIMIT, looks).await.map_err(late)??;
-        // Nothing was made that could be told from another.
-        build.uid.clear();
-        Ok(build)
     }
 
     pub(crate) async fn cancel(&self, id: &str) -> Result<Build, Failure> {

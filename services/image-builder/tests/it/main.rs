@@ -11,4 +11,5 @@ mod preview;
 mod process;
 mod registry;
 mod restart;
+mod store;
 mod world;

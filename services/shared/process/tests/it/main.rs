@@ -115,3 +115,44 @@ async fn hidden_folders_look_empty_but_for_what_is_shown() {
     assert!(!ended.success());
     assert!(mine.join("w").exists());
 }
+
+#[tokio::test]
+async fn what_leaves_its_session_ends_with_the_sandbox() {
+    let sandbox = Sandbox::detect().await;
+    if sandbox == Sandbox::None {
+        eprintln!("no sandbox on this machine");
+        return;
+    }
+    let marker = format!("{}.{}", 96_000, std::process::id());
+    let look = async || {
+        let look = Command::new("pgrep").args(["-f", &format!("^sleep {marker}$")]);
+        look.run(&CancellationToken::new()).await.unwrap().code == Some(0)
+    };
+    for canceled in [false, true] {
+        // Leaves once the daemon is there, or stays until it is canceled, deaf to SIGTERM.
+        let stay = if canceled { "sleep 1000" } else { "true" };
+        let script =
+            format!("trap '' TERM; setsid sleep {marker} & until pgrep -f '^sleep {marker}$'; do :; done; {stay}");
+        let command = Command::new("sh").args(["-c", &script]);
+        let confinement = Confinement { network: true, ..Confinement::default() };
+        let cancel = CancellationToken::new();
+        let run = sandbox.confine(command, &confinement).run(&cancel);
+        let watch = async {
+            while canceled && !look().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if canceled {
+                cancel.cancel();
+            }
+        };
+        let (ended, ()) =
+            tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(run, watch) }).await.unwrap();
+        assert_eq!(ended.unwrap().canceled, canceled);
+        let gone = async {
+            while look().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+    }
+}
