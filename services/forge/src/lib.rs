@@ -7,25 +7,33 @@
 #![recursion_limit = "256"]
 
 mod api;
+mod apps;
 mod clock;
 mod deliver;
 mod error;
 mod events;
+mod exchange;
+mod faults;
 mod forge;
+mod front;
 mod git;
+mod held;
 mod hub;
 mod import;
 mod json;
 mod model;
 mod names;
 mod page;
+mod places;
 mod pulls;
 mod settings;
+mod setup;
 mod smart_http;
 mod store;
 mod sync;
 mod talk;
 
+pub use faults::{Fault, Faults, Pick, Requests, Status, WebhookFault, Webhooks};
 pub use forge::{Forge, NewPullRequest};
 pub use import::Imported;
 pub use model::Role;

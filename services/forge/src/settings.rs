@@ -28,6 +28,10 @@ pub struct Settings {
     pub hold_deliveries: bool,
     /// Largest push, in bytes.
     pub max_push: u64,
+    /// A file that every request with its answer and every webhook is appended to, as lines of JSON.
+    pub exchange_log: Option<PathBuf>,
+    /// Whether other processes may arrange faults, at `/_forge/`.
+    pub fault_admin: bool,
 }
 
 /// A user of the forge with a token.
@@ -54,6 +58,8 @@ impl Settings {
             rate_limit: None,
             hold_deliveries: false,
             max_push: 1 << 30,
+            exchange_log: None,
+            fault_admin: false,
         }
     }
 

@@ -1,11 +1,13 @@
 //! GitHub's REST API, at `/` as on api.github.com and under `/api/v3` as on a GitHub Enterprise Server.
 
+mod app_hooks;
 mod checks;
 mod comments;
 mod commits;
 mod contents;
 mod context;
 mod deployments;
+mod forks;
 mod hooks;
 mod input;
 mod issues;
@@ -13,6 +15,7 @@ mod labels;
 mod pulls;
 mod repositories;
 mod respond;
+mod teams;
 mod users;
 
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
-pub(crate) use context::credentials;
+pub(crate) use context::{Caller, credentials};
 pub(crate) use hooks::is_target;
 pub(crate) use respond::{Answer, not_found};
 
@@ -42,7 +45,8 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router<Arc<Hub>> {
 
 fn routes() -> Router<Arc<Hub>> {
     let repository = Router::new()
-        .route("/", get(repositories::get_one))
+        .route("/", get(repositories::get_one).patch(forks::edit).delete(forks::remove))
+        .route("/forks", get(forks::list).post(forks::create))
         .route("/collaborators", get(repositories::collaborators))
         .route("/collaborators/{user}", get(repositories::is_collaborator).put(repositories::put_collaborator))
         .route("/collaborators/{user}/permission", get(repositories::permission))
@@ -99,4 +103,10 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/user/repos", get(repositories::list).post(repositories::create))
         .route("/users/{login}", get(users::get_one))
         .route("/rate_limit", get(users::rate_limit))
+        .route("/orgs/{org}/teams/{team}/members", get(teams::members))
+        .route("/orgs/{org}/teams/{team}/memberships/{login}", get(teams::membership))
+        .route("/app/hook/config", get(app_hooks::config))
+        .route("/app/hook/deliveries", get(app_hooks::deliveries))
+        .route("/app/hook/deliveries/{id}", get(app_hooks::delivery))
+        .route("/app/hook/deliveries/{id}/attempts", post(app_hooks::redeliver))
 }

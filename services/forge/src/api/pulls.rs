@@ -21,11 +21,17 @@ type One = Path<(String, String, String)>;
 
 pub(super) async fn list(ctx: Context, Path((owner, repo)): Repo) -> Result<Response, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
-    let head = ctx.param("head").map(|head| head.split_once(':').map_or(head, |(_, branch)| branch).to_owned());
+    let (head_owner, head) = match ctx.param("head").map(|head| head.split_once(':').ok_or(head)) {
+        Some(Ok((owner, branch))) if owner.eq_ignore_ascii_case(&repository.owner.login) => (Some(""), Some(branch)),
+        Some(Ok((owner, branch))) => (Some(owner), Some(branch)),
+        Some(Err(branch)) => (None, Some(branch)),
+        None => (None, None),
+    };
     let filter = store::Filter {
         open: open_filter(ctx.param("state"))?,
         pulls_only: true,
-        head_ref: head,
+        head_ref: head.map(str::to_owned),
+        head_owner: head_owner.map(str::to_owned),
         base_ref: ctx.param("base").map(str::to_owned),
         by_update: ctx.param("sort") == Some("updated"),
         ascending: ctx.param("direction") == Some("asc"),

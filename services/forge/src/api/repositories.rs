@@ -19,11 +19,7 @@ type Repo = Path<(String, String)>;
 
 pub(super) async fn get_one(ctx: Context, Path((owner, repo)): Repo) -> Result<Json<Value>, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
-    let role = match &ctx.caller {
-        Some(user) => Some(ctx.hub.role(&repository, user).await?),
-        None => None,
-    };
-    Ok(Json(json::repository(&ctx.hub.urls, &repository, role)))
+    Ok(Json(super::forks::whole(&ctx, &repository).await?))
 }
 
 /// Every repository that the caller sees; here that is all of them.

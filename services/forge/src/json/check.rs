@@ -31,7 +31,8 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
         .iter()
         .filter(|issue| issue.open)
         .filter_map(|issue| {
-            let pull = issue.pull.as_ref()?;
+            // GitHub names none that come from a fork.
+            let pull = issue.pull.as_ref().filter(|pull| pull.fork.is_none())?;
             Some(json!({
                 "id": issue.id,
                 "number": issue.number,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 pub(crate) use check::{check_run, combined_status, deployment, deployment_status, status};
 pub(crate) use commit::{commit, comparison, content, file, push_commit};
-pub(crate) use hook::{delivery, delivery_detail, hook};
+pub(crate) use hook::{delivery, delivery_detail, hook, hook_config};
 pub(crate) use issue::{comment, issue, reaction, review};
 pub(crate) use pull::{Facts, pull};
 
@@ -64,6 +64,11 @@ fn node(kind: &str, id: i64) -> String {
 pub(crate) fn user(urls: &Urls, user: &User) -> Value {
     let login = encode(&user.login);
     let api = format!("{}/users/{login}", urls.base);
+    let kind = match user {
+        User { organization: true, .. } => "Organization",
+        user if user.is_bot() => "Bot",
+        _ => "User",
+    };
     json!({
         "login": user.login,
         "id": user.id,
@@ -81,7 +86,7 @@ pub(crate) fn user(urls: &Urls, user: &User) -> Value {
         "repos_url": format!("{api}/repos"),
         "events_url": format!("{api}/events"),
         "received_events_url": format!("{api}/received_events"),
-        "type": if user.is_bot() { "Bot" } else { "User" },
+        "type": kind,
         "user_view_type": "public",
         "site_admin": false,
     })
@@ -117,7 +122,7 @@ pub(crate) fn repository(urls: &Urls, repository: &Repository, role: Option<Role
         "owner": user(urls, &repository.owner),
         "html_url": html,
         "description": repository.description,
-        "fork": false,
+        "fork": repository.parent_id.is_some(),
         "url": api,
         "default_branch": repository.default_branch,
         "created_at": repository.created_at,
@@ -142,9 +147,10 @@ pub(crate) fn repository(urls: &Urls, repository: &Repository, role: Option<Role
         "has_wiki": false,
         "has_pages": false,
         "has_downloads": false,
-        "archived": false,
+        "archived": repository.archived,
         "disabled": false,
-        "allow_forking": false,
+        "allow_forking": true,
+        "web_commit_signoff_required": false,
         "is_template": false,
         "topics": [],
         "visibility": "public",
@@ -213,12 +219,18 @@ pub(crate) fn label(urls: &Urls, repository: &Repository, label: &Label) -> Valu
     })
 }
 
-/// What a user is to a repository, as GitHub guesses it.
+/// What a user is to a repository.
 fn association(repository: &Repository, user: &User) -> &'static str {
+    let people = &repository.people;
+    let own = people.collaborators.iter().find(|(id, _)| *id == user.id).map(|(_, role)| *role);
     if user.id == repository.owner.id {
         "OWNER"
-    } else if user.role >= Role::Read {
+    } else if people.members.contains(&user.id) {
+        "MEMBER"
+    } else if own.unwrap_or(user.role) >= Role::Read && !user.is_bot() {
         "COLLABORATOR"
+    } else if people.contributors.contains(&user.id) {
+        "CONTRIBUTOR"
     } else {
         "NONE"
     }

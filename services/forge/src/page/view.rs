@@ -160,7 +160,10 @@ fn describe(pull: &Pull, facts: &Facts) -> Value {
         _ => ("Up to date with its base, and can be merged.", "dim"),
     };
     json!({
-        "head": pull.head_ref,
+        "head": match &pull.fork {
+            None => pull.head_ref.clone(),
+            Some(fork) => format!("{}:{}", fork.owner.login, pull.head_ref),
+        },
         "base": pull.base_ref,
         "sha": pull.head_sha.get(..7),
         "merge": merge,

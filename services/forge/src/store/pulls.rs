@@ -10,8 +10,18 @@ use crate::model::{Issue, Pull, User};
 
 pub(crate) fn create_pull(db: &Connection, issue: i64, pull: &Pull) -> Result<()> {
     db.execute(
-        "INSERT INTO pulls (issue_id, head_ref, head_sha, base_ref, base_sha, draft) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![issue, pull.head_ref, pull.head_sha, pull.base_ref, pull.base_sha, pull.draft],
+        "INSERT INTO pulls (issue_id, head_ref, head_sha, base_ref, base_sha, draft, head_repository_id, \
+         head_owner_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            issue,
+            pull.head_ref,
+            pull.head_sha,
+            pull.base_ref,
+            pull.base_sha,
+            pull.draft,
+            pull.fork.as_ref().map(|fork| fork.id),
+            pull.fork.as_ref().map(|fork| fork.owner.id)
+        ],
     )?;
     Ok(())
 }

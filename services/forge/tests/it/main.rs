@@ -2,12 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod api;
+mod apps;
 mod checks;
 mod contents;
+mod exchange;
+mod faults;
+mod forks;
 mod git_http;
 mod hooks;
 mod open;
 mod pages;
+mod places;
 mod pulls;
 mod restart;
 mod world;
