@@ -139,8 +139,11 @@ impl Hub {
         self.change(move |db| {
             let review = store::create_review(db, issue.id, &scene.sender, &state, &body, &commit)?;
             let Some(pull) = &issue.pull else { return Err(Error::NotFound) };
+            let mut told = crate::json::review(&scene.urls, &scene.repository, issue.number, &review);
+            // Webhooks write the state small, REST writes it large.
+            told["state"] = review.state.to_lowercase().into();
             let fields = json!({
-                "review": crate::json::review(&scene.urls, &scene.repository, issue.number, &review),
+                "review": told,
                 "pull_request": crate::json::pull(&scene.urls, &scene.repository, &issue, pull, Some(&facts)),
             });
             scene.emit(db, "pull_request_review", Some("submitted"), fields)?;

@@ -125,8 +125,14 @@ impl Output {
         }
         for annotation in &self.annotations {
             let has = |name: &str| !annotation[name].is_null();
+            let level = annotation["annotation_level"].as_str().unwrap_or_default();
+            let lines = (annotation["start_line"].as_i64(), annotation["end_line"].as_i64());
             if !["path", "start_line", "end_line", "annotation_level", "message"].iter().all(|name| has(name)) {
                 return Err(Error::field("CheckRun", "annotations", "missing_field"));
+            }
+            let ordered = matches!(lines, (Some(start), Some(end)) if start >= 1 && start <= end);
+            if !["notice", "warning", "failure"].contains(&level) || !ordered || !annotation["path"].is_string() {
+                return Err(wrong("annotations"));
             }
         }
         fields.annotations.extend(self.annotations);
@@ -196,7 +202,8 @@ pub(super) async fn get_one(ctx: Context, Path((owner, repo, id)): One) -> Resul
 pub(super) async fn annotations(ctx: Context, Path((owner, repo, id)): One) -> Result<Response, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
     let run = find(&ctx, &repository, &id).await?;
-    Ok(ctx.list(ctx.slice(run.fields.annotations), Value::clone))
+    let shown = ctx.slice(run.fields.annotations);
+    Ok(ctx.list(shown, |one| json::annotation(&ctx.hub.urls, &repository, &run.head_sha, one)))
 }
 
 pub(super) async fn rerequest(ctx: Context, Path((owner, repo, number)): One) -> Result<Response, Answer> {

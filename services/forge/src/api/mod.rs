@@ -90,6 +90,7 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/statuses/{sha}", post(checks::create_status))
         .route("/deployments", get(deployments::list).post(deployments::create))
         .route("/deployments/{id}", get(deployments::get_one))
+        .route("/deployments/{id}/statuses/{status}", get(deployments::status))
         .route("/deployments/{id}/statuses", get(deployments::statuses).post(deployments::create_status))
         .route("/hooks", get(hooks::list).post(hooks::create))
         .route("/hooks/{id}", get(hooks::get_one).patch(hooks::edit).delete(hooks::remove))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Urls, node, user};
+use super::{Urls, encode, node, user};
 use crate::model::{CheckRun, Issue, Repository, Status, User};
 use crate::store::Deployment;
 
@@ -66,6 +66,23 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
         "check_suite": { "id": run.id },
         "app": app(urls, &run.app),
         "pull_requests": pulls,
+    })
+}
+
+/// An annotation as it was sent, and where its file is.
+pub(crate) fn annotation(urls: &Urls, repository: &Repository, sha: &str, sent: &Value) -> Value {
+    let path = sent["path"].as_str().unwrap_or_default();
+    json!({
+        "path": path,
+        "blob_href": format!("{}/blob/{sha}/{}", urls.html(repository), encode(path)),
+        "start_line": sent["start_line"],
+        "start_column": sent["start_column"],
+        "end_line": sent["end_line"],
+        "end_column": sent["end_column"],
+        "annotation_level": sent["annotation_level"],
+        "title": sent["title"],
+        "message": sent["message"],
+        "raw_details": sent["raw_details"],
     })
 }
 

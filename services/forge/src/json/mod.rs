@@ -8,7 +8,7 @@ mod pull;
 
 use serde_json::{Value, json};
 
-pub(crate) use check::{check_run, combined_status, deployment, deployment_status, status};
+pub(crate) use check::{annotation, check_run, combined_status, deployment, deployment_status, status};
 pub(crate) use commit::{commit, comparison, content, file, push_commit};
 pub(crate) use hook::{delivery, delivery_detail, hook, hook_config};
 pub(crate) use issue::{comment, issue, reaction, review};
