@@ -86,7 +86,14 @@ impl Scene {
         }
         let repository = store::repository_by_id(db, self.repository.id)?;
         payload.insert("repository".to_owned(), json::repository(&self.urls, &repository, None));
+        if repository.owner.organization {
+            payload.insert("organization".to_owned(), json::organization(&self.urls, &repository.owner));
+        }
         payload.insert("sender".to_owned(), json::user(&self.urls, &self.sender));
+        // What REST tells of an issue and a payload does not.
+        if let Some(Value::Object(issue)) = payload.get_mut("issue") {
+            issue.remove("closed_by");
+        }
         Ok(Value::Object(payload))
     }
 

@@ -59,12 +59,23 @@ async fn keep(ctx: &Context, repository: &Repository, event: &'static str, new: 
         .change(move |db| {
             let made = store::create_deployment(db, scene.repository.id, new)?;
             let fields = match made.parent {
-                None => json!({ "deployment": json::deployment(&scene.urls, &scene.repository, &made) }),
+                None => json!({
+                    "deployment": json::deployment(&scene.urls, &scene.repository, &made),
+                    "workflow": null,
+                    "workflow_run": null,
+                }),
                 Some(parent) => {
                     let deployment = store::deployment(db, scene.repository.id, parent)?.ok_or(Error::NotFound)?;
+                    let mut told = json::deployment_status(&scene.urls, &scene.repository, &made);
+                    if told["target_url"].is_null() {
+                        told["target_url"] = "".into();
+                    }
                     json!({
                         "deployment": json::deployment(&scene.urls, &scene.repository, &deployment),
-                        "deployment_status": json::deployment_status(&scene.urls, &scene.repository, &made),
+                        "deployment_status": told,
+                        "check_run": null,
+                        "workflow": null,
+                        "workflow_run": null,
                     })
                 }
             };

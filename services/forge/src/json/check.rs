@@ -17,6 +17,8 @@ fn app(urls: &Urls, bot: &User) -> Value {
         "description": "",
         "external_url": urls.base(),
         "html_url": format!("{}/apps/{slug}", urls.base()),
+        "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
         "permissions": {},
         "events": [],
     })
@@ -43,6 +45,23 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
         })
         .collect();
     let fields = &run.fields;
+    // Every run is a suite of its own.
+    let begun = fields.started_at.as_deref().unwrap_or("2026-01-01T00:00:00Z");
+    let suite = json!({
+        "id": run.id,
+        "node_id": node("CS", run.id),
+        "head_branch": pulls.first().map(|pull| &pull["head"]["ref"]),
+        "head_sha": run.head_sha,
+        "status": if matches!(fields.status.as_str(), "in_progress" | "completed") { &fields.status } else { "queued" },
+        "conclusion": fields.conclusion.as_deref().filter(|&conclusion| conclusion != "skipped"),
+        "url": format!("{api}/check-suites/{}", run.id),
+        "before": null,
+        "after": run.head_sha,
+        "pull_requests": pulls,
+        "app": app(urls, &run.app),
+        "created_at": begun,
+        "updated_at": fields.completed_at.as_deref().unwrap_or(begun),
+    });
     json!({
         "id": run.id,
         "node_id": node("CR", run.id),
@@ -63,7 +82,7 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
             "annotations_url": format!("{url}/annotations"),
         },
         "name": fields.name,
-        "check_suite": { "id": run.id },
+        "check_suite": suite,
         "app": app(urls, &run.app),
         "pull_requests": pulls,
     })
@@ -158,7 +177,7 @@ pub(crate) fn deployment(urls: &Urls, repository: &Repository, row: &Deployment)
 pub(crate) fn deployment_status(urls: &Urls, repository: &Repository, row: &Deployment) -> Value {
     let api = urls.api(repository);
     let deployment = format!("{api}/deployments/{}", row.parent.unwrap_or_default());
-    json!({
+    let mut value = json!({
         "url": format!("{deployment}/statuses/{}", row.id),
         "id": row.id,
         "node_id": node("DS", row.id),
@@ -166,12 +185,16 @@ pub(crate) fn deployment_status(urls: &Urls, repository: &Repository, row: &Depl
         "creator": user(urls, &row.creator),
         "description": row.fields.get("description").cloned().unwrap_or_else(|| "".into()),
         "environment": row.environment,
-        "target_url": row.fields.get("log_url").cloned().unwrap_or_else(|| "".into()),
-        "log_url": row.fields.get("log_url").cloned().unwrap_or_else(|| "".into()),
-        "environment_url": row.fields.get("environment_url").cloned().unwrap_or_else(|| "".into()),
         "created_at": row.created_at,
         "updated_at": row.created_at,
         "deployment_url": deployment,
         "repository_url": api,
-    })
+    });
+    for (name, from) in [("target_url", "log_url"), ("log_url", "log_url"), ("environment_url", "environment_url")] {
+        let text = |from: &str| row.fields.get(from).filter(|url| url.as_str().is_some_and(|url| !url.is_empty()));
+        if let Some(url) = text(from).or_else(|| text(name)) {
+            value[name] = url.clone();
+        }
+    }
+    value
 }

@@ -87,8 +87,26 @@ pub(crate) fn user(urls: &Urls, user: &User) -> Value {
         "events_url": format!("{api}/events"),
         "received_events_url": format!("{api}/received_events"),
         "type": kind,
-        "user_view_type": "public",
         "site_admin": false,
+    })
+}
+
+/// An organization, as payloads name it.
+pub(crate) fn organization(urls: &Urls, who: &User) -> Value {
+    let api = format!("{}/orgs/{}", urls.base, who.login);
+    json!({
+        "login": who.login,
+        "id": who.id,
+        "node_id": node("O", who.id),
+        "url": api,
+        "repos_url": format!("{api}/repos"),
+        "events_url": format!("{api}/events"),
+        "hooks_url": format!("{api}/hooks"),
+        "issues_url": format!("{api}/issues"),
+        "members_url": format!("{api}/members{{/member}}"),
+        "public_members_url": format!("{api}/public_members{{/member}}"),
+        "avatar_url": format!("{}/assets/avatar/{}", urls.base, who.login),
+        "description": "",
     })
 }
 
@@ -131,6 +149,9 @@ pub(crate) fn repository(urls: &Urls, repository: &Repository, role: Option<Role
         "clone_url": format!("{html}.git"),
         "git_url": format!("{html}.git"),
         "ssh_url": format!("{html}.git"),
+        "svn_url": html,
+        "mirror_url": null,
+        "custom_properties": {},
         "homepage": null,
         "size": 0,
         "stargazers_count": 0,
@@ -147,6 +168,7 @@ pub(crate) fn repository(urls: &Urls, repository: &Repository, role: Option<Role
         "has_wiki": false,
         "has_pages": false,
         "has_downloads": false,
+        "has_discussions": false,
         "archived": repository.archived,
         "disabled": false,
         "allow_forking": true,
