@@ -251,6 +251,14 @@ fn wrong(fault: &Status) -> Response {
         "status": status.as_str(),
     });
     let mut response = (status, Json(body)).into_response();
+    let limited = matches!(fault.status, 403 | 429);
+    let usual: &[(&str, &str)] = match limited {
+        true => &[("x-ratelimit-limit", "5000"), ("x-ratelimit-remaining", "4000"), ("x-ratelimit-resource", "core")],
+        false => &[],
+    };
+    for (name, value) in usual {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
     for (name, value) in &fault.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
             response.headers_mut().insert(name, value);

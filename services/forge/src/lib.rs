@@ -26,6 +26,7 @@ mod names;
 mod page;
 mod places;
 mod pulls;
+mod retarget;
 mod settings;
 mod setup;
 mod smart_http;

@@ -49,9 +49,10 @@ impl Hub {
     /// Deletes a repository: nobody finds it any more, and its folder is gone.
     pub(crate) async fn delete_repository(&self, repository: &Repository) -> Result<()> {
         let _lock = self.lock(repository).await;
-        let (id, dir) = (repository.id, self.bare(repository)?);
-        self.change(move |db| store::delete_repository(db, id)).await?;
-        dir.remove().await
+        let id = repository.id;
+        // The folder first: one that stayed behind would be found again under a new repository of that name.
+        self.bare(repository)?.remove().await?;
+        self.change(move |db| store::delete_repository(db, id)).await
     }
 
     /// Gives a repository another name. The old one leads to it until another repository takes it.
@@ -64,13 +65,26 @@ impl Hub {
         }
         let _lock = self.lock(repository).await;
         let (from, to) = (self.bare(repository)?, self.git.at(&repository.owner.login, new)?);
-        from.move_to(&to).await?;
         let (id, new) = (repository.id, new.to_owned());
-        if let Err(error) = self.change(move |db| store::rename_repository(db, id, &new)).await {
-            to.move_to(&from).await?;
-            return Err(error);
-        }
+        self.change(move |db| store::rename_repository(db, id, &new)).await?;
+        from.move_to(&to).await?;
         self.repository_by_id(id).await
+    }
+
+    /// After a start: moves the folder of a repository that was renamed just before the end.
+    pub(crate) async fn settle(&self, repository: &Repository) -> Result<()> {
+        let here = self.bare(repository)?;
+        if here.exists().await {
+            return Ok(());
+        }
+        let id = repository.id;
+        for name in self.store.read(move |db| store::former_names(db, id)).await? {
+            let there = self.git.at(&repository.owner.login, &name)?;
+            if there.exists().await {
+                return there.move_to(&here).await;
+            }
+        }
+        Ok(())
     }
 
     /// Where `branch` or `owner:branch` is: in the repository itself, or in one that shares its commits.

@@ -104,6 +104,7 @@ impl Hub {
             merge_commit_sha: None,
             merging: None,
         };
+        let from_fork = pull.fork.is_some();
         let scene = Scene::new(&self.urls, repository, actor);
         let facts = self.facts(repository, &stand_in(actor), &pull).await?;
         let issue = self
@@ -127,6 +128,10 @@ impl Hub {
             })
             .await?;
         bare.force_ref(&format!("refs/pull/{}/head", issue.number), &head_sha).await?;
+        if from_fork {
+            // A push to the fork that came in between knew of no pull request.
+            self.sync_locked(repository, actor).await?;
+        }
         Ok(issue)
     }
 
@@ -236,7 +241,7 @@ impl Hub {
         self.change(move |db| store::intend_merge(db, id, Some((&merging, &by)))).await?;
         if !bare.update_ref(&format!("refs/heads/{}", pull.base_ref), &sha, &base).await? {
             self.change(move |db| store::intend_merge(db, id, None)).await?;
-            return Err(Error::Conflict("Base branch was modified. Review and try the merge again.".to_owned()));
+            return Err(Error::NotAllowed("Base branch was modified. Review and try the merge again.".to_owned()));
         }
         self.sync_locked(repository, actor).await?;
         Ok(sha)

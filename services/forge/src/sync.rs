@@ -60,7 +60,8 @@ impl Hub {
     pub(crate) async fn sync_all(self: &Arc<Self>) -> Result<()> {
         for repository in self.store.read(store::repositories).await? {
             let owner = repository.owner.clone();
-            if let Err(error) = self.sync(&repository, &owner).await {
+            let settled = self.settle(&repository).await;
+            if let Err(error) = settled.and(self.sync(&repository, &owner).await) {
                 // One broken repository is no reason to keep the others away.
                 tracing::error!(repository = repository.full_name(), ?error, "repository cannot be read");
             }

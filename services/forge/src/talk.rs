@@ -132,8 +132,6 @@ impl Hub {
         commit: &str,
     ) -> Result<Review> {
         check_body("PullRequestReview", body)?;
-        let Some(pull) = &issue.pull else { return Err(Error::NotFound) };
-        let facts = self.facts(repository, issue, pull).await?;
         let scene = self.scene(repository, actor);
         let (issue, state, body, commit) = (issue.clone(), state.to_owned(), body.to_owned(), commit.to_owned());
         self.change(move |db| {
@@ -144,7 +142,7 @@ impl Hub {
             told["state"] = review.state.to_lowercase().into();
             let fields = json!({
                 "review": told,
-                "pull_request": crate::json::pull(&scene.urls, &scene.repository, &issue, pull, Some(&facts)),
+                "pull_request": crate::json::pull(&scene.urls, &scene.repository, &issue, pull, None),
             });
             scene.emit(db, "pull_request_review", Some("submitted"), fields)?;
             Ok(review)

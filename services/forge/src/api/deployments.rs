@@ -66,16 +66,9 @@ async fn keep(ctx: &Context, repository: &Repository, event: &'static str, new: 
                 }),
                 Some(parent) => {
                     let deployment = store::deployment(db, scene.repository.id, parent)?.ok_or(Error::NotFound)?;
-                    let mut told = json::deployment_status(&scene.urls, &scene.repository, &made);
-                    if told["target_url"].is_null() {
-                        told["target_url"] = "".into();
-                    }
                     json!({
                         "deployment": json::deployment(&scene.urls, &scene.repository, &deployment),
-                        "deployment_status": told,
-                        "check_run": null,
-                        "workflow": null,
-                        "workflow_run": null,
+                        "deployment_status": json::deployment_status(&scene.urls, &scene.repository, &made),
                     })
                 }
             };

@@ -28,6 +28,7 @@ enum New {
 struct World {
     clock_shift_seconds: Option<i64>,
     hold_mergeable: Option<bool>,
+    compute_merges_when_asked: Option<bool>,
 }
 
 /// `/_forge/faults` and `/_forge/world`. A page elsewhere cannot send JSON here without asking first.
@@ -74,6 +75,9 @@ async fn world(State(hub): State<Arc<Hub>>, Json(world): Json<World>) -> Json<Va
     }
     if let Some(hold) = world.hold_mergeable {
         hub.faults.hold_mergeable(hold);
+    }
+    if let Some(lazy) = world.compute_merges_when_asked {
+        hub.faults.compute_merges_when_asked(lazy);
     }
     Json(hub.faults.describe())
 }

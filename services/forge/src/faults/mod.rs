@@ -5,6 +5,7 @@ mod admin;
 mod gate;
 mod rule;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +26,9 @@ struct Inner {
     rules: Mutex<Rules>,
     shift: Arc<AtomicI64>,
     unknown_merges: AtomicBool,
+    lazy_merges: AtomicBool,
+    /// Base and head of the merges that were asked for.
+    asked: Mutex<HashSet<(String, String)>>,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +119,7 @@ impl Faults {
         }
         self.shift_clock(0);
         self.hold_mergeable(false);
+        self.compute_merges_when_asked(false);
     }
 
     /// Puts the forge's clock that many seconds ahead, or behind if negative: the `Date` header and every timestamp
@@ -126,6 +131,24 @@ impl Faults {
     /// Has `mergeable` be null, as on GitHub until it has computed the merge.
     pub fn hold_mergeable(&self, hold: bool) {
         self.inner.unknown_merges.store(hold, Ordering::SeqCst);
+    }
+
+    /// Has a merge be computed once somebody has looked, as on GitHub: after each push the first look at the pull
+    /// request finds `mergeable` null, and the next one knows.
+    pub fn compute_merges_when_asked(&self, lazy: bool) {
+        self.inner.lazy_merges.store(lazy, Ordering::SeqCst);
+        self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Whether this look is the first one at a merge that nobody has computed.
+    pub(crate) fn is_first_look(&self, base: &str, head: &str) -> bool {
+        self.inner.lazy_merges.load(Ordering::SeqCst)
+            && self
+                .inner
+                .asked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert((base.to_owned(), head.to_owned()))
     }
 
     pub(crate) fn shift(&self) -> i64 {
@@ -164,6 +187,7 @@ impl Faults {
             "webhooks": rules.webhooks,
             "clock_shift_seconds": self.shift(),
             "hold_mergeable": self.mergeable_held(),
+            "compute_merges_when_asked": self.inner.lazy_merges.load(Ordering::SeqCst),
         })
     }
 }

@@ -33,8 +33,18 @@ impl Bare {
         Ok(tokio::fs::rename(&self.dir, &to.dir).await?)
     }
 
-    /// Removes the folder.
+    /// Whether the folder is there.
+    pub(crate) async fn exists(&self) -> bool {
+        tokio::fs::try_exists(&self.dir).await.unwrap_or(false)
+    }
+
+    /// Removes the folder, if it is there: at once for everybody, then file by file.
     pub(crate) async fn remove(&self) -> Result<()> {
-        Ok(tokio::fs::remove_dir_all(&self.dir).await?)
+        let gone = self.dir.with_extension(format!("{}.gone", uuid::Uuid::new_v4().simple()));
+        match tokio::fs::rename(&self.dir, &gone).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(tokio::fs::remove_dir_all(&gone).await?),
+        }
     }
 }

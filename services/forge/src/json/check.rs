@@ -185,6 +185,7 @@ pub(crate) fn deployment_status(urls: &Urls, repository: &Repository, row: &Depl
         "creator": user(urls, &row.creator),
         "description": row.fields.get("description").cloned().unwrap_or_else(|| "".into()),
         "environment": row.environment,
+        "target_url": "",
         "created_at": row.created_at,
         "updated_at": row.created_at,
         "deployment_url": deployment,

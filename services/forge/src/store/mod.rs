@@ -33,10 +33,13 @@ pub(crate) use issues::{
     Filter, close_issue, create_issue, edit_issue, issue, issues, issues_of_sha, reopen_issue, touch,
 };
 pub(crate) use labels::{add_label, create_label, label, labels, remove_label, set_labels, update_label};
-pub(crate) use pulls::{create_pull, intend_merge, mark_merged, open_pulls, set_base, set_draft, set_head};
+pub(crate) use pulls::{
+    create_pull, intend_merge, mark_merged, open_pulls, set_base, set_base_ref, set_draft, set_head,
+};
 pub(crate) use repositories::{
-    branches, create_repository, delete_repository, dependents, forks, put_branches, relative, rename_repository,
-    renamed, repositories, repository, repository_by_id, set_archived, set_default_branch, set_description, set_parent,
+    branches, create_repository, delete_repository, dependents, forks, former_names, put_branches, relative,
+    rename_repository, renamed, repositories, repository, repository_by_id, set_archived, set_default_branch,
+    set_description, set_parent,
 };
 pub(crate) use teams::{put_team, team, team_members, team_role};
 pub(crate) use users::{create_user, put_collaborator, put_token, role_in, secret, user, user_by_token, users};

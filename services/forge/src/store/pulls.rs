@@ -42,6 +42,12 @@ pub(crate) fn set_base(db: &Connection, issue: i64, sha: &str) -> Result<()> {
     Ok(())
 }
 
+/// Has a pull request go into another branch.
+pub(crate) fn set_base_ref(db: &Connection, issue: i64, branch: &str, sha: &str) -> Result<()> {
+    db.execute("UPDATE pulls SET base_ref = ?2, base_sha = ?3 WHERE issue_id = ?1", params![issue, branch, sha])?;
+    super::touch(db, issue)
+}
+
 pub(crate) fn set_draft(db: &Connection, issue: i64, draft: bool) -> Result<()> {
     db.execute("UPDATE pulls SET draft = ?2 WHERE issue_id = ?1", params![issue, draft])?;
     super::touch(db, issue)

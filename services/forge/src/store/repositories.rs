@@ -71,6 +71,12 @@ pub(crate) fn renamed(db: &Connection, owner: &str, name: &str) -> Result<Option
     Ok(id.map(|id| repository_by_id(db, id)).transpose()?.filter(|found| !found.deleted))
 }
 
+/// The names that a repository had, the newest first.
+pub(crate) fn former_names(db: &Connection, id: i64) -> Result<Vec<String>> {
+    let sql = "SELECT name FROM former_names WHERE repository_id = ?1 ORDER BY rowid DESC";
+    rows(db, sql, [id], |row| row.get(0))
+}
+
 /// Gives a repository another name, and remembers the one it had.
 pub(crate) fn rename_repository(db: &Connection, id: i64, name: &str) -> Result<()> {
     let old = repository_by_id(db, id)?;

@@ -42,7 +42,6 @@ fn has(db: &Connection, table: &str, column: &str) -> Result<bool> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 mod tests {
     use super::*;
 

@@ -95,6 +95,16 @@ async fn limits_are_told_as_github_tells_them() {
     assert_eq!((limited.status, limited.header("x-ratelimit-remaining")), (403, "0"));
     assert_eq!(limited.header("x-ratelimit-reset"), "1900000000");
     assert_eq!(world.get("").await.status, 200);
+
+    let look = faults.requests(Requests::graphql("LookAtPull"), Fault::status(502));
+    let ask = async |name: &str| {
+        let body = json!({ "operationName": name, "query": format!("query {name} {{ viewer {{ login }} }}") });
+        let url = format!("{}/api/graphql", world.forge.url());
+        client().post(url).bearer_auth(token(BOT)).json(&body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask("LookAtPull").await, 502);
+    assert_ne!(ask("Other").await, 502);
+    assert_eq!(faults.hits(look), 1);
     world.forge.stop().await;
 }
 
@@ -167,6 +177,12 @@ async fn the_clock_and_merges_can_be_wrong() {
     assert_eq!((&pull["mergeable"], &pull["mergeable_state"]), (&Value::Null, &json!("unknown")));
     faults.clear();
     assert_eq!(world.get("/pulls/1").await.json["mergeable"], true);
+
+    faults.compute_merges_when_asked(true);
+    let look = async || world.get("/pulls/1").await.json["mergeable"].clone();
+    assert_eq!((look().await, look().await), (Value::Null, json!(true)));
+    world.grow("feature", "src/x.py", "1\n").await;
+    assert_eq!((look().await, look().await), (Value::Null, json!(true)));
     world.forge.stop().await;
 }
 

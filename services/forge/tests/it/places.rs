@@ -1,8 +1,9 @@
 //! Repositories that were renamed or archived.
 
+use kfops_forge::Forge;
 use serde_json::{Value, json};
 
-use crate::world::{BOT, OWNER, REPO, World, client, crab, git_there, token};
+use crate::world::{BOT, OWNER, REPO, World, client, crab, git_there, settings, token};
 
 #[tokio::test]
 async fn the_old_name_leads_to_the_new_one() {
@@ -20,7 +21,7 @@ async fn the_old_name_leads_to_the_new_one() {
     assert_eq!((written.status, written.header("location").ends_with("/issues/1/comments")), (307, true));
     // octocrab follows by itself, git too.
     let pull = crab(&world.forge, BOT).pulls(OWNER, REPO).get(1).await.unwrap();
-    assert_eq!(pull.number, Some(1).unwrap());
+    assert_eq!(pull.number, 1);
     let (good, text) = git_there(&world.source, &["ls-remote", &world.forge.clone_url(OWNER, REPO), "main"]).await;
     assert!(good && text.contains("refs/heads/main"), "{text}");
 
@@ -28,6 +29,22 @@ async fn the_old_name_leads_to_the_new_one() {
     world.forge.import_repository(OWNER, REPO, &world.source).await.unwrap();
     assert_eq!(world.get("").await.json["full_name"], "team/iris");
     world.forge.stop().await;
+}
+
+#[tokio::test]
+async fn a_rename_that_was_cut_off_is_finished() {
+    let world = World::start().await;
+    world.open().await;
+    world.forge.rename_repository(OWNER, REPO, "flowers").await.unwrap();
+    let folder = world.folder.path().to_owned();
+    world.forge.stop().await;
+    // As if the power had gone before the folder was moved.
+    let home = folder.join("forge/repos/team");
+    std::fs::rename(home.join("flowers.git"), home.join("iris.git")).unwrap();
+    let forge = Forge::start(settings(&folder)).await.unwrap();
+    let pull = crab(&forge, BOT).pulls(OWNER, "flowers").get(1).await.unwrap();
+    assert_eq!(pull.mergeable, Some(true));
+    forge.stop().await;
 }
 
 #[tokio::test]

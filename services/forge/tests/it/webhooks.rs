@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{BOT, OWNER, REPO, Received, Receiver, World, client};
+use crate::world::{BOT, OWNER, REPO, Received, Receiver, World, client, git, until};
 
 async fn listening(world: &World) -> Receiver {
     let receiver = Receiver::start().await;
@@ -42,7 +42,17 @@ async fn a_pull_request_tells_its_life() {
     assert_eq!(receiver.wait("pull_request.closed").await.json()["pull_request"]["merged"], false);
     world.send("PATCH", "/pulls/1", Some("author"), json!({ "state": "open" })).await;
     receiver.wait("pull_request.reopened").await;
-    let draft = json!({ "title": "d", "head": "feature", "base": "main", "draft": true });
+    git(&world.source, &["branch", "-q", "release", "main"]);
+    world.forge.import_repository(OWNER, REPO, &world.source).await.unwrap();
+    let retargeted = world.send("PATCH", "/pulls/1", Some("author"), json!({ "base": "release" })).await;
+    assert_eq!((retargeted.status, &retargeted.json["base"]["ref"]), (200, &json!("release")));
+    let told = until("the new base", async || {
+        receiver.all().iter().map(Received::json).find(|event| event["changes"]["base"].is_object())
+    })
+    .await;
+    assert_eq!(told["changes"]["base"]["ref"]["from"], "main");
+    assert_eq!(world.send("PATCH", "/pulls/1", Some("author"), json!({ "base": "nowhere" })).await.status, 422);
+    let draft = json!({ "title": "d", "head": "feature", "base": "release", "draft": true });
     assert_eq!(world.send("POST", "/pulls", Some("author"), draft).await.status, 422);
     world.forge.stop().await;
 }
