@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
-use crate::apps::installation_of;
+use crate::app_calls::installation_of;
 use crate::error::Result;
 use crate::json::{self, Facts, Urls};
 use crate::model::{CheckRun, Comment, Hook, Issue, Label, Repository, User};

@@ -7,7 +7,7 @@
 #![recursion_limit = "256"]
 
 mod api;
-mod apps;
+mod app_calls;
 mod clock;
 mod deliver;
 mod error;

@@ -48,7 +48,7 @@ impl Forge {
     pub async fn installation(&self, app: &str) -> Result<u64, Failure> {
         let found = self.hub.user(app).await.and_then(|user| user.ok_or(Error::NotFound));
         let user = found.map_err(|error| error.into_failure(&format!("apps/{app}")))?;
-        Ok(u64::try_from(crate::apps::installation_of(user.id)).unwrap_or_default())
+        Ok(u64::try_from(crate::app_calls::installation_of(user.id)).unwrap_or_default())
     }
 
     /// Makes the fork of a repository under another owner, with all of its branches. An owner that is not known

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::context::{Context, id};
 use super::hooks::page_of_deliveries;
 use super::respond::Answer;
-use crate::apps::authenticated_app;
+use crate::app_calls::authenticated_app;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::model::{Delivery, Hook, User};
