@@ -255,9 +255,24 @@ pub(super) async fn create_status(
     if !["error", "failure", "pending", "success"].contains(&state.as_str()) {
         return Err(Error::field("Status", "state", "invalid").into());
     }
-    if !names::is_sha(&sha) || ctx.hub.bare(&repository)?.commit_of(&sha).await?.is_none() {
+    let bare = ctx.hub.bare(&repository)?;
+    if !names::is_sha(&sha) || bare.commit_of(&sha).await?.is_none() {
         return Err(Error::invalid(format!("No commit found for SHA: {sha}")).into());
     }
+    let mut commit = json::commit(&ctx.hub.urls, &repository, &bare.commit(&sha).await?);
+    if let Some(Value::Object(verification)) = commit.pointer_mut("/commit/verification") {
+        // Told by REST only.
+        verification.remove("verified_at");
+    }
+    let api = ctx.hub.urls.api(&repository);
+    let tips = bare.branches().await?.into_iter().filter(|(_, tip)| *tip == sha).take(10);
+    let branches: Vec<Value> = tips
+        .map(|(name, sha)| {
+            let url = format!("{api}/commits/{sha}");
+            json!({ "name": name, "commit": { "sha": sha, "url": url }, "protected": false })
+        })
+        .collect();
+    let name = repository.full_name();
     let status = store::NewStatus {
         sha: sha.clone(),
         state,
@@ -272,7 +287,7 @@ pub(super) async fn create_status(
             let made = store::create_status(db, scene.repository.id, &scene.sender, &status)?;
             let fields = json!({
                 "id": made.id, "sha": status.sha, "state": made.state, "context": made.context,
-                "description": made.description, "target_url": made.target_url,
+                "description": made.description, "target_url": made.target_url, "name": name, "commit": commit, "branches": branches,
                 "created_at": made.created_at, "updated_at": made.created_at,
             });
             scene.emit(db, "status", None, fields)?;

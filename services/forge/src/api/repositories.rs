@@ -135,5 +135,14 @@ pub(super) async fn branch(
     let bare = ctx.hub.bare(&repository)?;
     let sha = bare.branches().await?.remove(&name).ok_or(Error::NotFound)?;
     let commit = json::commit(&ctx.hub.urls, &repository, &bare.commit(&sha).await?);
-    Ok(Json(json!({ "name": name, "commit": commit, "protected": false })))
+    let (api, html) = (ctx.hub.urls.api(&repository), ctx.hub.urls.html(&repository));
+    let (url, encoded) = (format!("{api}/branches/{}", json::encode(&name)), json::encode(&name));
+    Ok(Json(json!({
+        "name": name,
+        "commit": commit,
+        "_links": { "self": url, "html": format!("{html}/tree/{encoded}") },
+        "protected": false,
+        "protection": { "enabled": false, "required_status_checks": { "enforcement_level": "off", "contexts": [], "checks": [] } },
+        "protection_url": format!("{url}/protection"),
+    })))
 }
