@@ -1,23 +1,36 @@
-//! Apps: who calls as one, where one is installed, and its webhook.
+//! Calls to `/app/...`, and which installation of an App a webhook speaks for.
 //!
-//! An app is a user whose login ends in `[bot]`. `authenticated_app` and `installation_of` are the only places that
-//! decide who the app is and which installation it has.
+//! The webhook of an App belongs to its bot, so that a bot with a token of its own can have one where
+//! `bot_tokens_are_apps`.
 
 use axum::http::request::Parts;
+use rusqlite::Connection;
 
-use crate::api::Caller;
+use crate::caller::Caller;
 use crate::error::{Error, Result};
-use crate::model::User;
+use crate::hub::Hub;
+use crate::jwt;
+use crate::model::{Repository, User};
+use crate::store;
 
-/// The app behind a request to `/app/...`, or 401: here, whoever called with a token of an app.
-pub(crate) fn authenticated_app(parts: &Parts) -> Result<User> {
-    match parts.extensions.get::<Caller>() {
-        Some(Caller(Some(user))) if user.is_bot() => Ok(user.clone()),
-        _ => Err(Error::AuthenticationRequired),
+/// The bot of the App that signed a request to `/app/...`, or 401.
+pub(crate) fn authenticated_app(hub: &Hub, parts: &Parts) -> Result<User> {
+    let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
+    match (caller.app, caller.user) {
+        (Some(app), _) => Ok(app.bot),
+        (None, Some(bot)) if bot.is_bot() && caller.grant.is_none() && hub.settings.bot_tokens_are_apps => Ok(bot),
+        _ => Err(Error::Unauthorized(jwt::UNREADABLE.to_owned())),
     }
 }
 
-/// The installation of an app: one, for all repositories.
-pub(crate) fn installation_of(app: i64) -> i64 {
-    app
+/// The installation of an App that is for a repository; none if it is not installed there. A bot without an App is
+/// installed everywhere, under its own id.
+pub(crate) fn installation_of(db: &Connection, bot: i64, repository: &Repository) -> Result<Option<i64>> {
+    match store::app_of_bot(db, bot)? {
+        None => Ok(Some(bot)),
+        Some(app) => {
+            let all = store::installations(db, app.id)?;
+            Ok(all.into_iter().find(|one| one.covers(repository)).map(|one| one.id))
+        }
+    }
 }

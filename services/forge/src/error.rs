@@ -12,12 +12,16 @@ pub(crate) enum Error {
     BadCredentials,
     /// No token where one is needed: 401.
     AuthenticationRequired,
+    /// A token that cannot be believed, and why: 401.
+    Unauthorized(String),
     /// The caller may not: 403.
     Forbidden(String),
     /// The caller used up its requests: 403, with when it may come back.
     RateLimited,
     /// No such thing, or none that the caller may see: 404.
     NotFound,
+    /// The same, in words of its own: 404.
+    Missing(String),
     /// The body cannot be parsed: 400.
     BadRequest(String),
     /// The request is understood and wrong: 422.
@@ -70,6 +74,8 @@ impl Error {
             Self::BadCredentials | Self::AuthenticationRequired => {
                 (Reason::Unauthenticated, "no valid token".to_owned())
             }
+            Self::Unauthorized(text) => (Reason::Unauthenticated, text),
+            Self::Missing(text) => (Reason::NotFound, text),
             Self::Forbidden(text) => (Reason::PermissionDenied, text),
             Self::RateLimited => (Reason::ResourceExhausted, "the rate limit of the forge is used up".to_owned()),
             Self::NotFound => (Reason::NotFound, "the forge has no such resource".to_owned()),

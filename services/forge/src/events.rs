@@ -68,12 +68,14 @@ impl Scene {
 
     /// Queues a payload. An app is told which installation it is for.
     fn enqueue(&self, db: &Connection, hook: &Hook, event: (&str, Option<&str>), mut payload: Value) -> Result<()> {
-        if let Some(app) = hook.app_id {
-            let id = installation_of(app);
-            payload["installation"] =
-                json!({ "id": id, "node_id": format!("MDIzOkludGVncmF0aW9uSW5zdGFsbGF0aW9u{id}") });
+        let mut installation = None;
+        if let Some(bot) = hook.app_id {
+            // Where an App is not installed it hears nothing.
+            let Some(id) = installation_of(db, bot, &self.repository)? else { return Ok(()) };
+            payload["installation"] = json!({ "id": id, "node_id": json::node("I", id) });
+            installation = Some(id);
         }
-        store::enqueue(db, hook, self.repository.id, event, &payload.to_string())
+        store::enqueue(db, hook, self.repository.id, installation, event, &payload.to_string())
     }
 
     fn payload(&self, db: &Connection, action: Option<&str>, fields: Value) -> Result<Value> {

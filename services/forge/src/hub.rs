@@ -45,8 +45,25 @@ pub(crate) struct Hub {
     pub(crate) wake: Notify,
     pub(crate) requests: AtomicU64,
     locks: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<()>>>>,
-    windows: Mutex<HashMap<i64, Window>>,
+    windows: Mutex<HashMap<(i64, Resource), Window>>,
     merges: Mutex<HashMap<(i64, String, String), Facts>>,
+}
+
+/// Requests of these kinds are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Resource {
+    Core,
+    Graphql,
+}
+
+impl Resource {
+    /// As in `X-RateLimit-Resource`.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Graphql => "graphql",
+        }
+    }
 }
 
 /// What the rate limit says about one request.
@@ -174,33 +191,68 @@ impl Hub {
 
     /// Whether a status or check of the commit failed or is not done.
     async fn unstable(&self, repository: &Repository, sha: &str) -> Result<bool> {
+        Ok(!self.bad_contexts(repository, sha, None).await?.is_empty())
+    }
+
+    /// The statuses and checks of a commit that failed or are not done; of those names, absent ones too.
+    pub(crate) async fn bad_contexts(
+        &self,
+        repository: &Repository,
+        sha: &str,
+        names: Option<&[String]>,
+    ) -> Result<Vec<String>> {
         let (id, sha) = (repository.id, sha.to_owned());
-        self.store
+        let (statuses, checks) = self
+            .store
             .read(move |db| {
                 let statuses = store::statuses(db, id, &sha, true, store::Page::ALL)?;
-                let checks = store::check_runs(db, id, &sha, true, store::Page::ALL)?;
-                let good = |conclusion: &str| matches!(conclusion, "success" | "neutral" | "skipped");
-                Ok(statuses.iter().any(|status| status.state != "success")
-                    || checks.iter().any(|run| !run.fields.conclusion.as_deref().is_some_and(good)))
+                Ok((statuses, store::check_runs(db, id, &sha, true, store::Page::ALL)?))
             })
-            .await
+            .await?;
+        let good = |conclusion: &str| matches!(conclusion, "success" | "neutral" | "skipped");
+        let all: Vec<(String, bool)> = statuses
+            .into_iter()
+            .map(|status| (status.context, status.state == "success"))
+            .chain(checks.into_iter().map(|run| {
+                let done = run.fields.conclusion.as_deref().is_some_and(good);
+                (run.fields.name, done)
+            }))
+            .collect();
+        Ok(match names {
+            None => all.into_iter().filter(|(_, good)| !good).map(|(name, _)| name).collect(),
+            Some(names) => {
+                let bad = |name: &&String| !all.iter().any(|(other, good)| other == *name && *good);
+                names.iter().filter(bad).cloned().collect()
+            }
+        })
     }
 
     /// Where a user's requests stand, without counting one.
-    pub(crate) fn rate(&self, user: Option<&User>) -> Rate {
+    pub(crate) fn rate(&self, user: Option<&User>, resource: Resource) -> Rate {
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::unix();
-        let window = windows.get(&user.map_or(0, |user| user.id)).filter(|window| now - window.started < 3600);
+        let window =
+            windows.get(&(user.map_or(0, |user| user.id), resource)).filter(|window| now - window.started < 3600);
         let (started, used) = window.map_or((now, 0), |window| (window.started, window.used));
         Rate { limit: self.settings.rate_limit.unwrap_or(5000), used, reset: started + 3600, exceeded: false }
     }
 
+    /// Takes back the newest request of a user: its answer was known already.
+    pub(crate) fn uncount(&self, user: Option<&User>, resource: Resource) -> Rate {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(window) = windows.get_mut(&(user.map_or(0, |user| user.id), resource)) {
+            window.used = window.used.saturating_sub(1);
+        }
+        drop(windows);
+        self.rate(user, resource)
+    }
+
     /// Counts a request of a user.
-    pub(crate) fn count(&self, user: Option<&User>) -> Rate {
+    pub(crate) fn count(&self, user: Option<&User>, resource: Resource) -> Rate {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let now = clock::unix();
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = windows.entry(user.map_or(0, |user| user.id)).or_default();
+        let window = windows.entry((user.map_or(0, |user| user.id), resource)).or_default();
         if now - window.started >= 3600 {
             *window = Window { started: now, used: 0 };
         }

@@ -232,7 +232,11 @@ pub(crate) struct Review {
 pub(crate) struct CheckRun {
     pub(crate) id: i64,
     pub(crate) head_sha: String,
+    /// The bot of the App.
     pub(crate) app: User,
+    /// The App; the bot's own id where a bot is no App.
+    pub(crate) app_id: i64,
+    pub(crate) suite: i64,
     pub(crate) fields: CheckFields,
 }
 

@@ -1,8 +1,22 @@
 //! Which names from outside may become paths, refs or logins. Everything else is refused before it gets near git.
 
 /// First path segments that are routes, so that no owner may take them.
-const RESERVED: &[&str] =
-    &["api", "app", "assets", "codeload", "healthz", "orgs", "rate_limit", "repos", "search", "user", "users"];
+const RESERVED: &[&str] = &[
+    "api",
+    "app",
+    "apps",
+    "assets",
+    "codeload",
+    "graphql",
+    "healthz",
+    "installation",
+    "orgs",
+    "rate_limit",
+    "repos",
+    "search",
+    "user",
+    "users",
+];
 
 /// A login: letters, digits and single hyphens, with `[bot]` at the end for an app.
 pub(crate) fn is_login(name: &str) -> bool {

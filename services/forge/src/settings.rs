@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -26,6 +27,10 @@ pub struct Settings {
     pub rate_limit: Option<u32>,
     /// Holds webhooks back until [`crate::Forge::deliver`], so that hooks can get their new addresses first.
     pub hold_deliveries: bool,
+    /// Lets the token of a user `name[bot]` write check runs. GitHub wants an App for that.
+    pub bot_tokens_are_apps: bool,
+    /// How long the token of an installation lives.
+    pub installation_token_life: Duration,
     /// Largest push, in bytes.
     pub max_push: u64,
     /// A file that every request with its answer and every webhook is appended to, as lines of JSON.
@@ -57,6 +62,8 @@ impl Settings {
             local_user: "author".to_owned(),
             rate_limit: None,
             hold_deliveries: false,
+            bot_tokens_are_apps: false,
+            installation_token_life: Duration::from_secs(3600),
             max_push: 1 << 30,
             exchange_log: None,
             fault_admin: false,

@@ -41,16 +41,6 @@ impl Forge {
         Ok(u64::try_from(id).unwrap_or_default())
     }
 
-    /// The id of the installation that an app's webhooks name.
-    ///
-    /// # Errors
-    /// When there is no such app.
-    pub async fn installation(&self, app: &str) -> Result<u64, Failure> {
-        let found = self.hub.user(app).await.and_then(|user| user.ok_or(Error::NotFound));
-        let user = found.map_err(|error| error.into_failure(&format!("apps/{app}")))?;
-        Ok(u64::try_from(crate::app_calls::installation_of(user.id)).unwrap_or_default())
-    }
-
     /// Makes the fork of a repository under another owner, with all of its branches. An owner that is not known
     /// becomes a user.
     ///

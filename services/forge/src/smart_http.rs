@@ -58,7 +58,11 @@ async fn pusher(hub: &Hub, repository: &Repository, peer: SocketAddr, headers: &
     }
     let user = match credentials(headers) {
         Some(token) => {
-            hub.store.read(move |db| store::user_by_token(db, &token)).await?.ok_or(Error::BadCredentials)?
+            let caller = hub.identify(token).await?;
+            if !caller.sees(repository) {
+                return Err(Error::NotFound);
+            }
+            caller.user()?
         }
         None if is_local(hub, peer, headers) => {
             let login = hub.settings.local_user.clone();

@@ -59,6 +59,7 @@ impl System {
             listen: ports.forge.parse().map_err(Failure::internal)?,
             hold_deliveries: true,
             local_user: USER.into(),
+            bot_tokens_are_apps: true,
             ..kfops_forge::Settings::new(layout.of("forge"))
         }
         .account(USER, Role::Admin, secrets.user_token.as_str())

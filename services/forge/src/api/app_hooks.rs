@@ -24,8 +24,8 @@ pub(super) struct App(User);
 impl FromRequestParts<Arc<Hub>> for App {
     type Rejection = Answer;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, Self::Rejection> {
-        Ok(Self(authenticated_app(parts)?))
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, Self::Rejection> {
+        Ok(Self(authenticated_app(hub, parts)?))
     }
 }
 

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use super::context::{Context, id, linked};
 use super::input::Input;
 use super::respond::Answer;
+use crate::caller::Caller;
 use crate::error::{Error, Result};
-use crate::model::{CheckAction, CheckFields, CheckRun, Repository, Role, User};
+use crate::hub::Hub;
+use crate::model::{CheckAction, CheckFields, CheckRun, Repository, Role};
 use crate::{clock, json, names, store};
 
 type Repo = Path<(String, String)>;
@@ -24,8 +26,9 @@ const ANNOTATIONS: usize = 50;
 /// Most buttons.
 const ACTIONS: usize = 3;
 
+/// What a caller says about a check run.
 #[derive(Deserialize)]
-pub(super) struct Edit {
+pub(crate) struct Edit {
     name: Option<String>,
     head_sha: Option<String>,
     status: Option<String>,
@@ -143,10 +146,33 @@ impl Output {
     }
 }
 
-/// Only apps write check runs.
-async fn app(ctx: &Context, repository: &Repository) -> Result<User> {
-    let user = ctx.require(repository, Role::Write).await?;
-    if user.is_bot() { Ok(user) } else { Err(Error::Forbidden("You must authenticate via a GitHub App.".to_owned())) }
+/// Makes a check run for the App that calls.
+pub(crate) async fn make(hub: &Hub, caller: &Caller, repository: &Repository, new: Edit) -> Result<CheckRun> {
+    let user = caller.require_app(hub, repository).await?;
+    let missing = |field| Error::field("CheckRun", field, "missing_field");
+    if new.name.as_deref().unwrap_or_default().trim().is_empty() {
+        return Err(missing("name"));
+    }
+    let sha = new.head_sha.clone().ok_or_else(|| missing("head_sha"))?;
+    if !names::is_sha(&sha) || hub.bare(repository)?.commit_of(&sha).await?.is_none() {
+        return Err(Error::invalid(format!("No commit found for SHA: {sha}")));
+    }
+    let mut fields =
+        CheckFields { status: "queued".to_owned(), started_at: Some(clock::now()), ..CheckFields::default() };
+    new.apply(&mut fields)?;
+    hub.create_check(repository, &user, sha, fields).await
+}
+
+/// Changes a check run of the App that calls.
+pub(crate) async fn change(
+    hub: &Hub,
+    caller: &Caller,
+    repository: &Repository,
+    id: i64,
+    edit: Edit,
+) -> Result<CheckRun> {
+    let user = caller.require_app(hub, repository).await?;
+    hub.update_check(repository, &user, id, |fields| edit.apply(fields)).await
 }
 
 async fn render(ctx: &Context, repository: &Repository, run: &CheckRun) -> Result<Value> {
@@ -161,19 +187,7 @@ pub(super) async fn create(
     Input(new): Input<Edit>,
 ) -> Result<Response, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
-    let user = app(&ctx, &repository).await?;
-    let missing = |field| Error::field("CheckRun", field, "missing_field");
-    if new.name.as_deref().unwrap_or_default().trim().is_empty() {
-        return Err(missing("name").into());
-    }
-    let sha = new.head_sha.clone().ok_or_else(|| missing("head_sha"))?;
-    if !names::is_sha(&sha) || ctx.hub.bare(&repository)?.commit_of(&sha).await?.is_none() {
-        return Err(Error::invalid(format!("No commit found for SHA: {sha}")).into());
-    }
-    let mut fields =
-        CheckFields { status: "queued".to_owned(), started_at: Some(clock::now()), ..CheckFields::default() };
-    new.apply(&mut fields)?;
-    let run = ctx.hub.create_check(&repository, &user, sha, fields).await?;
+    let run = make(&ctx.hub, &ctx.caller, &repository, new).await?;
     Ok((StatusCode::CREATED, Json(render(&ctx, &repository, &run).await?)).into_response())
 }
 
@@ -183,8 +197,7 @@ pub(super) async fn update(
     Input(edit): Input<Edit>,
 ) -> Result<Json<Value>, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
-    let user = app(&ctx, &repository).await?;
-    let run = ctx.hub.update_check(&repository, &user, id(&number)?, |fields| edit.apply(fields)).await?;
+    let run = change(&ctx.hub, &ctx.caller, &repository, id(&number)?, edit).await?;
     Ok(Json(render(&ctx, &repository, &run).await?))
 }
 

@@ -11,7 +11,7 @@ use super::checks;
 use super::context::{Context, linked};
 use super::respond::Answer;
 use crate::error::Error;
-use crate::{json, names};
+use crate::{json, names, node_id};
 
 type Repo = Path<(String, String)>;
 type One = Path<(String, String, String)>;
@@ -82,7 +82,7 @@ pub(super) async fn reference(ctx: Context, Path((owner, repo, name)): One) -> R
     let api = ctx.hub.urls.api(&repository);
     Ok(Json(json!({
         "ref": full,
-        "node_id": format!("REF_{}", json::encode(&name)),
+        "node_id": node_id::in_git("REF", repository.id, &full),
         "url": format!("{api}/git/{}", json::encode(&full)),
         "object": { "type": kind, "sha": sha, "url": format!("{api}/git/{kind}s/{sha}") },
     })))

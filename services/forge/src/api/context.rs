@@ -12,15 +12,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
+use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::json::encode;
 use crate::model::{Repository, Role, User};
 use crate::store::Page;
-
-/// The user behind a request's token, if it has one.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller(pub(crate) Option<User>);
 
 /// The token of a request: `Bearer`, `token`, or the password of `Basic`.
 pub(crate) fn credentials(headers: &HeaderMap) -> Option<String> {
@@ -40,7 +37,7 @@ pub(crate) fn credentials(headers: &HeaderMap) -> Option<String> {
 /// What every handler needs.
 pub(super) struct Context {
     pub(super) hub: Arc<Hub>,
-    pub(super) caller: Option<User>,
+    pub(super) caller: Caller,
     uri: Uri,
     writes: bool,
     params: HashMap<String, String>,
@@ -52,7 +49,7 @@ impl FromRequestParts<Arc<Hub>> for Context {
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, Self::Rejection> {
         let OriginalUri(uri) = OriginalUri::from_request_parts(parts, hub).await.unwrap_or_else(|error| match error {});
         let params = Query::try_from_uri(&uri).map(|Query(params)| params).unwrap_or_default();
-        let caller = parts.extensions.get::<Caller>().and_then(|caller| caller.0.clone());
+        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
         let writes = !matches!(parts.method, Method::GET | Method::HEAD);
         Ok(Self { hub: hub.clone(), caller, uri, writes, params })
     }
@@ -67,6 +64,9 @@ impl Context {
     /// A repository; one that is archived is only read.
     pub(super) async fn repository(&self, owner: &str, name: &str) -> Result<Repository> {
         let repository = self.hub.repository(owner, name).await?;
+        if !self.caller.sees(&repository) {
+            return Err(Error::NotFound);
+        }
         if self.writes && repository.archived {
             return Err(Error::Forbidden("Repository was archived so is read-only.".to_owned()));
         }
@@ -75,21 +75,12 @@ impl Context {
 
     /// The caller, who must have shown a token.
     pub(super) fn user(&self) -> Result<User> {
-        self.caller.clone().ok_or(Error::AuthenticationRequired)
+        self.caller.user()
     }
 
     /// The caller, if it has at least that role in the repository.
     pub(super) async fn require(&self, repository: &Repository, role: Role) -> Result<User> {
-        let user = self.user()?;
-        if self.hub.role(repository, &user).await? >= role {
-            return Ok(user);
-        }
-        Err(Error::Forbidden(match (user.is_bot(), role) {
-            (true, _) => "Resource not accessible by integration".to_owned(),
-            (_, Role::Admin) => "Must have admin rights to Repository.".to_owned(),
-            (_, Role::Write | Role::Maintain) => "Must have push access to Repository.".to_owned(),
-            _ => "Must have triage rights to Repository.".to_owned(),
-        }))
+        self.caller.require(&self.hub, repository, role).await
     }
 
     /// The page that was asked for: 30 entries unless told, at most 100.

@@ -12,6 +12,7 @@ use super::input::Input;
 use super::respond::Answer;
 use crate::error::{Error, Result};
 use crate::events::Scene;
+use crate::hub::Hub;
 use crate::model::{Repository, Role, User};
 use crate::store::Deployment;
 use crate::{json, store};
@@ -47,41 +48,80 @@ pub(super) async fn create(
     let reference = text(&fields, "ref").ok_or_else(|| Error::field("Deployment", "ref", "missing_field"))?;
     let sha = ctx.hub.bare(&repository)?.commit_of(reference).await?;
     let sha = sha.ok_or_else(|| Error::invalid(format!("No ref found for: {reference}")))?;
-    let environment = text(&fields, "environment").unwrap_or("production").to_owned();
-    let made = keep(&ctx, &repository, "deployment", row(user, sha, environment, None, fields)).await?;
+    let made = make(&ctx.hub, &repository, user, sha, fields).await?;
     let body = json::deployment(&ctx.hub.urls, &repository, &made);
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-async fn keep(ctx: &Context, repository: &Repository, event: &'static str, new: Deployment) -> Result<Deployment> {
-    let scene = Scene::new(&ctx.hub.urls, repository, &new.creator);
-    ctx.hub
-        .change(move |db| {
-            let made = store::create_deployment(db, scene.repository.id, new)?;
-            let fields = match made.parent {
-                None => json!({
-                    "deployment": json::deployment(&scene.urls, &scene.repository, &made),
-                    "workflow": null,
-                    "workflow_run": null,
-                }),
-                Some(parent) => {
-                    let deployment = store::deployment(db, scene.repository.id, parent)?.ok_or(Error::NotFound)?;
-                    json!({
-                        "deployment": json::deployment(&scene.urls, &scene.repository, &deployment),
-                        "deployment_status": json::deployment_status(&scene.urls, &scene.repository, &made),
-                    })
-                }
-            };
-            // GitHub says nothing of what became inactive.
-            if text(&made.fields, "state") != Some("inactive") {
-                scene.emit(db, event, Some("created"), fields)?;
+/// Makes a deployment of a commit, unless a status or check that it needs is not good.
+pub(crate) async fn make(
+    hub: &Hub,
+    repository: &Repository,
+    user: User,
+    sha: String,
+    fields: Map<String, Value>,
+) -> Result<Deployment> {
+    let required: Option<Vec<String>> = match fields.get("required_contexts") {
+        None | Some(Value::Null) => None,
+        Some(list) => Some(
+            serde_json::from_value(list.clone())
+                .map_err(|_| Error::field("Deployment", "required_contexts", "invalid"))?,
+        ),
+    };
+    let bad = hub.bad_contexts(repository, &sha, required.as_deref()).await?;
+    if !bad.is_empty() {
+        let name = text(&fields, "ref").unwrap_or(&sha);
+        return Err(Error::Conflict(format!("Conflict: Commit status checks failed for {name}.")));
+    }
+    let environment = text(&fields, "environment").unwrap_or("production").to_owned();
+    keep(hub, repository, "deployment", row(user, sha, environment, None, fields)).await
+}
+
+/// Adds a status to a deployment.
+pub(crate) async fn make_status(
+    hub: &Hub,
+    repository: &Repository,
+    user: User,
+    deployment: Deployment,
+    fields: Map<String, Value>,
+) -> Result<Deployment> {
+    let known = ["error", "failure", "inactive", "in_progress", "queued", "pending", "success"];
+    if !text(&fields, "state").is_some_and(|state| known.contains(&state)) {
+        return Err(Error::field("DeploymentStatus", "state", "invalid"));
+    }
+    let environment = text(&fields, "environment").unwrap_or(&deployment.environment).to_owned();
+    let new = row(user, deployment.sha, environment, Some(deployment.id), fields);
+    keep(hub, repository, "deployment_status", new).await
+}
+
+async fn keep(hub: &Hub, repository: &Repository, event: &'static str, new: Deployment) -> Result<Deployment> {
+    let scene = Scene::new(&hub.urls, repository, &new.creator);
+    hub.change(move |db| {
+        let made = store::create_deployment(db, scene.repository.id, new)?;
+        let fields = match made.parent {
+            None => json!({
+                "deployment": json::deployment(&scene.urls, &scene.repository, &made),
+                "workflow": null,
+                "workflow_run": null,
+            }),
+            Some(parent) => {
+                let deployment = store::deployment(db, scene.repository.id, parent)?.ok_or(Error::NotFound)?;
+                json!({
+                    "deployment": json::deployment(&scene.urls, &scene.repository, &deployment),
+                    "deployment_status": json::deployment_status(&scene.urls, &scene.repository, &made),
+                })
             }
-            if let Some(parent) = made.parent {
-                replace(db, scene.repository.id, parent, &made)?;
-            }
-            Ok(made)
-        })
-        .await
+        };
+        // GitHub says nothing of what became inactive.
+        if text(&made.fields, "state") != Some("inactive") {
+            scene.emit(db, event, Some("created"), fields)?;
+        }
+        if let Some(parent) = made.parent {
+            replace(db, scene.repository.id, parent, &made)?;
+        }
+        Ok(made)
+    })
+    .await
 }
 
 /// A success makes the older ones of its environment inactive, unless told otherwise: those that succeeded and are
@@ -144,13 +184,7 @@ pub(super) async fn create_status(
     let repository = ctx.repository(&owner, &repo).await?;
     let user = ctx.require(&repository, Role::Write).await?;
     let deployment = find(&ctx, &repository, &id).await?;
-    let known = ["error", "failure", "inactive", "in_progress", "queued", "pending", "success"];
-    if !text(&fields, "state").is_some_and(|state| known.contains(&state)) {
-        return Err(Error::field("DeploymentStatus", "state", "invalid").into());
-    }
-    let environment = text(&fields, "environment").unwrap_or(&deployment.environment).to_owned();
-    let new = row(user, deployment.sha, environment, Some(deployment.id), fields);
-    let made = keep(&ctx, &repository, "deployment_status", new).await?;
+    let made = make_status(&ctx.hub, &repository, user, deployment, fields).await?;
     let body = json::deployment_status(&ctx.hub.urls, &repository, &made);
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

@@ -18,7 +18,7 @@ type Repo = Path<(String, String)>;
 
 /// A repository with what it is a fork of, as GitHub shows it alone.
 pub(super) async fn whole(ctx: &Context, repository: &Repository) -> Result<Value> {
-    let role = match &ctx.caller {
+    let role = match &ctx.caller.user {
         Some(user) => Some(ctx.hub.role(repository, user).await?),
         None => None,
     };

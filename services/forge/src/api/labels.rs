@@ -11,6 +11,7 @@ use super::context::{Context, id};
 use super::input::Input;
 use super::respond::Answer;
 use crate::error::{Error, Result};
+use crate::hub::Hub;
 use crate::model::{Label, Repository, Role};
 use crate::talk::Relabel;
 use crate::{json, store};
@@ -29,8 +30,9 @@ pub(super) async fn list(ctx: Context, Path((owner, repo)): Repo) -> Result<Resp
     Ok(ctx.list(found, |label| json::label(&ctx.hub.urls, &repository, label)))
 }
 
+/// What a caller says about a label.
 #[derive(Deserialize)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     name: Option<String>,
     new_name: Option<String>,
     color: Option<String>,
@@ -54,6 +56,15 @@ impl Fields {
     }
 }
 
+/// Makes a label.
+pub(crate) async fn make(hub: &Hub, repository: &Repository, new: Fields) -> Result<Label> {
+    new.check()?;
+    let name = new.name.ok_or_else(|| Error::field("Label", "name", "missing_field"))?;
+    let id = repository.id;
+    let make = move |db: &_| store::create_label(db, id, &name, new.color.as_deref(), new.description.as_deref());
+    hub.store.write(move |db| make(db)).await?.ok_or_else(|| Error::field("Label", "name", "already_exists"))
+}
+
 pub(super) async fn create(
     ctx: Context,
     Path((owner, repo)): Repo,
@@ -61,15 +72,7 @@ pub(super) async fn create(
 ) -> Result<Response, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
     ctx.require(&repository, Role::Write).await?;
-    new.check()?;
-    let name = new.name.ok_or_else(|| Error::field("Label", "name", "missing_field"))?;
-    let id = repository.id;
-    let label = ctx
-        .hub
-        .store
-        .write(move |db| store::create_label(db, id, &name, new.color.as_deref(), new.description.as_deref()))
-        .await?;
-    let label = label.ok_or_else(|| Error::field("Label", "name", "already_exists"))?;
+    let label = make(&ctx.hub, &repository, new).await?;
     Ok((StatusCode::CREATED, Json(json::label(&ctx.hub.urls, &repository, &label))).into_response())
 }
 

@@ -1,17 +1,18 @@
 //! GitHub's REST API, at `/` as on api.github.com and under `/api/v3` as on a GitHub Enterprise Server.
 
 mod app_hooks;
-mod checks;
+mod apps;
+pub(crate) mod checks;
 mod comments;
 mod commits;
 mod contents;
 mod context;
-mod deployments;
+pub(crate) mod deployments;
 mod forks;
 mod hooks;
 mod input;
 mod issues;
-mod labels;
+pub(crate) mod labels;
 mod pulls;
 mod repositories;
 mod respond;
@@ -25,10 +26,11 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
-pub(crate) use context::{Caller, credentials};
+pub(crate) use context::credentials;
 pub(crate) use hooks::is_target;
 pub(crate) use respond::{Answer, not_found};
 
+use crate::graphql;
 use crate::hub::Hub;
 
 /// Largest request body.
@@ -40,7 +42,12 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router<Arc<Hub>> {
         router.layer(from_fn_with_state(hub.clone(), respond::envelope)).layer(DefaultBodyLimit::max(BODY_LIMIT))
     };
     let enterprise = routes().merge(contents::downloads()).fallback(not_found);
-    Router::new().nest("/api/v3", guarded(enterprise)).merge(guarded(routes())).merge(contents::downloads())
+    let graphql = Router::new().route("/graphql", post(graphql::serve)).route("/api/graphql", post(graphql::serve));
+    Router::new()
+        .nest("/api/v3", guarded(enterprise))
+        .merge(guarded(routes()))
+        .merge(guarded(graphql))
+        .merge(contents::downloads())
 }
 
 fn routes() -> Router<Arc<Hub>> {
@@ -83,6 +90,7 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/issues/{number}/labels/{name}", delete(labels::remove))
         .route("/labels", get(labels::list).post(labels::create))
         .route("/labels/{name}", get(labels::get_one).patch(labels::edit))
+        .route("/installation", get(apps::of_repository))
         .route("/check-runs", post(checks::create))
         .route("/check-runs/{id}", get(checks::get_one).patch(checks::update))
         .route("/check-runs/{id}/annotations", get(checks::annotations))
@@ -103,6 +111,13 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/user", get(users::me))
         .route("/user/repos", get(repositories::list).post(repositories::create))
         .route("/users/{login}", get(users::get_one))
+        .route("/users/{login}/installation", get(apps::of_account))
+        .route("/orgs/{login}/installation", get(apps::of_account))
+        .route("/app", get(apps::me))
+        .route("/app/installations", get(apps::list))
+        .route("/app/installations/{id}", get(apps::get_one))
+        .route("/app/installations/{id}/access_tokens", post(apps::create_token))
+        .route("/installation/repositories", get(apps::repositories))
         .route("/rate_limit", get(users::rate_limit))
         .route("/orgs/{org}/teams/{team}/members", get(teams::members))
         .route("/orgs/{org}/teams/{team}/memberships/{login}", get(teams::membership))

@@ -22,10 +22,11 @@ pub(super) async fn get_one(ctx: Context, Path((owner, repo)): Repo) -> Result<J
     Ok(Json(super::forks::whole(&ctx, &repository).await?))
 }
 
-/// Every repository that the caller sees; here that is all of them.
+/// Every repository that the caller sees.
 pub(super) async fn list(ctx: Context) -> Result<Response, Answer> {
     ctx.user()?;
-    let all = ctx.hub.store.read(store::repositories).await?;
+    let mut all = ctx.hub.store.read(store::repositories).await?;
+    all.retain(|repository| ctx.caller.sees(repository));
     Ok(ctx.list(ctx.slice(all), |repository| json::repository(&ctx.hub.urls, repository, None)))
 }
 

@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::context::{Caller, credentials};
+use super::context::credentials;
+use crate::caller::Caller;
 use crate::error::Error;
-use crate::hub::{Hub, Rate};
-use crate::store;
+use crate::hub::{Hub, Rate, Resource};
 
 /// Largest answer that gets an entity tag.
 const TAGGED: usize = 64 << 20;
@@ -35,6 +35,8 @@ impl IntoResponse for Answer {
         let (status, message, fields) = match self.0 {
             Error::BadCredentials => (StatusCode::UNAUTHORIZED, "Bad credentials".to_owned(), None),
             Error::AuthenticationRequired => (StatusCode::UNAUTHORIZED, "Requires authentication".to_owned(), None),
+            Error::Unauthorized(text) => (StatusCode::UNAUTHORIZED, text, None),
+            Error::Missing(text) => (StatusCode::NOT_FOUND, text, None),
             Error::Forbidden(text) => (StatusCode::FORBIDDEN, text, None),
             Error::RateLimited => (StatusCode::FORBIDDEN, "API rate limit exceeded for user".to_owned(), None),
             Error::NotFound => (StatusCode::NOT_FOUND, "Not Found".to_owned(), None),
@@ -71,31 +73,36 @@ pub(super) async fn envelope(State(hub): State<Arc<Hub>>, mut request: Request, 
     let conditional = request.headers().get(IF_NONE_MATCH).cloned();
     let tagged = *request.method() == Method::GET;
     let free = request.uri().path().ends_with("/rate_limit");
+    let graphql = request.uri().path().ends_with("/graphql");
+    let resource = if graphql { Resource::Graphql } else { Resource::Core };
     let caller = match credentials(request.headers()) {
-        None => Ok(None),
-        Some(token) => match hub.store.read(move |db| store::user_by_token(db, &token)).await {
-            Ok(Some(user)) => Ok(Some(user)),
-            Ok(None) => Err(Error::BadCredentials),
-            Err(error) => Err(error),
-        },
+        None => Ok(Caller::default()),
+        Some(token) => hub.identify(token).await,
     };
-    let (response, rate) = match caller {
-        Err(error) => (Answer(error).into_response(), None),
-        Ok(user) => {
-            let rate = (!free).then(|| hub.count(user.as_ref()));
-            request.extensions_mut().insert(Caller(user));
-            match rate {
-                Some(rate) if rate.exceeded => (Answer(Error::RateLimited).into_response(), Some(rate)),
-                rate => (next.run(request).await, rate),
+    let (response, user, mut rate) = match caller {
+        Err(error) => (Answer(error).into_response(), None, hub.rate(None, resource)),
+        Ok(caller) => {
+            let user = caller.user.clone();
+            let rate = if free { hub.rate(user.as_ref(), resource) } else { hub.count(user.as_ref(), resource) };
+            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(rate);
+            // GraphQL says so in its own way.
+            if rate.exceeded && !graphql {
+                (Answer(Error::RateLimited).into_response(), user, rate)
+            } else {
+                (next.run(request).await, user, rate)
             }
         }
     };
     let mut response = if tagged { tag(response, conditional.as_ref()).await } else { response };
-    decorate(response.headers_mut(), &request_id, rate);
+    if response.status() == StatusCode::NOT_MODIFIED && !free {
+        rate = hub.uncount(user.as_ref(), resource);
+    }
+    decorate(response.headers_mut(), &request_id, rate, resource);
     response
 }
 
-fn decorate(headers: &mut HeaderMap, request_id: &str, rate: Option<Rate>) {
+fn decorate(headers: &mut HeaderMap, request_id: &str, rate: Rate, resource: Resource) {
     let mut set = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
@@ -105,13 +112,11 @@ fn decorate(headers: &mut HeaderMap, request_id: &str, rate: Option<Rate>) {
     set("x-github-media-type", "github.v3; format=json".to_owned());
     set("x-github-api-version-selected", "2022-11-28".to_owned());
     set("x-content-type-options", "nosniff".to_owned());
-    if let Some(rate) = rate {
-        set("x-ratelimit-limit", rate.limit.to_string());
-        set("x-ratelimit-used", rate.used.to_string());
-        set("x-ratelimit-remaining", rate.limit.saturating_sub(rate.used).to_string());
-        set("x-ratelimit-reset", rate.reset.to_string());
-        set("x-ratelimit-resource", "core".to_owned());
-    }
+    set("x-ratelimit-limit", rate.limit.to_string());
+    set("x-ratelimit-used", rate.used.to_string());
+    set("x-ratelimit-remaining", rate.limit.saturating_sub(rate.used).to_string());
+    set("x-ratelimit-reset", rate.reset.to_string());
+    set("x-ratelimit-resource", resource.as_str().to_owned());
 }
 
 /// Gives a good answer its entity tag, and sends nothing if the caller has it already.

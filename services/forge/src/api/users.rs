@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::respond::Answer;
 use crate::error::Error;
+use crate::hub::Resource;
 use crate::json;
 use crate::model::User;
 
@@ -26,6 +27,9 @@ fn profile(ctx: &Context, user: &User) -> Value {
 
 pub(super) async fn me(ctx: Context) -> Result<Json<Value>, Answer> {
     let user = ctx.user()?;
+    if ctx.caller.grant.is_some() {
+        return Err(Error::Forbidden("Resource not accessible by integration".to_owned()).into());
+    }
     Ok(Json(profile(&ctx, &user)))
 }
 
@@ -35,12 +39,16 @@ pub(super) async fn get_one(ctx: Context, Path(login): Path<String>) -> Result<J
 }
 
 pub(super) async fn rate_limit(ctx: Context) -> Json<Value> {
-    let rate = ctx.hub.rate(ctx.caller.as_ref());
-    let rate = json!({
-        "limit": rate.limit,
-        "used": rate.used,
-        "remaining": rate.limit.saturating_sub(rate.used),
-        "reset": rate.reset,
-    });
-    Json(json!({ "resources": { "core": rate, "search": rate, "graphql": rate }, "rate": rate }))
+    let of = |resource| {
+        let rate = ctx.hub.rate(ctx.caller.user.as_ref(), resource);
+        json!({
+            "limit": rate.limit,
+            "used": rate.used,
+            "remaining": rate.limit.saturating_sub(rate.used),
+            "reset": rate.reset,
+            "resource": resource.as_str(),
+        })
+    };
+    let (core, graphql) = (of(Resource::Core), of(Resource::Graphql));
+    Json(json!({ "resources": { "core": core, "search": core, "graphql": graphql }, "rate": core }))
 }

@@ -6,12 +6,12 @@ use super::{Urls, encode, node, user};
 use crate::model::{CheckRun, Issue, Repository, Status, User};
 use crate::store::Deployment;
 
-fn app(urls: &Urls, bot: &User) -> Value {
+fn app(urls: &Urls, id: i64, bot: &User) -> Value {
     let slug = bot.login.trim_end_matches("[bot]");
     json!({
-        "id": bot.id,
+        "id": id,
         "slug": slug,
-        "node_id": node("A", bot.id),
+        "node_id": node("A", id),
         "owner": user(urls, bot),
         "name": slug,
         "description": "",
@@ -48,17 +48,17 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
     // Every run is a suite of its own.
     let begun = fields.started_at.as_deref().unwrap_or("2026-01-01T00:00:00Z");
     let suite = json!({
-        "id": run.id,
-        "node_id": node("CS", run.id),
+        "id": run.suite,
+        "node_id": node("CS", run.suite),
         "head_branch": pulls.first().map(|pull| &pull["head"]["ref"]),
         "head_sha": run.head_sha,
         "status": if matches!(fields.status.as_str(), "in_progress" | "completed") { &fields.status } else { "queued" },
         "conclusion": fields.conclusion.as_deref().filter(|&conclusion| conclusion != "skipped"),
-        "url": format!("{api}/check-suites/{}", run.id),
+        "url": format!("{api}/check-suites/{}", run.suite),
         "before": null,
         "after": run.head_sha,
         "pull_requests": pulls,
-        "app": app(urls, &run.app),
+        "app": app(urls, run.app_id, &run.app),
         "created_at": begun,
         "updated_at": fields.completed_at.as_deref().unwrap_or(begun),
     });
@@ -83,7 +83,7 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
         },
         "name": fields.name,
         "check_suite": suite,
-        "app": app(urls, &run.app),
+        "app": app(urls, run.app_id, &run.app),
         "pull_requests": pulls,
     })
 }

@@ -4,9 +4,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::{Urls, encode, node};
+use super::{Urls, encode};
 use crate::git::{Change, Commit, Entry, Kind, Person};
 use crate::model::Repository;
+use crate::node_id;
 
 /// Above this size GitHub tells no content in JSON.
 const CONTENT_LIMIT: usize = 1 << 20;
@@ -25,7 +26,7 @@ pub(crate) fn commit(urls: &Urls, repository: &Repository, commit: &Commit) -> V
         .collect();
     json!({
         "sha": sha,
-        "node_id": format!("C_{sha}"),
+        "node_id": node_id::in_git("C", repository.id, sha),
         "url": format!("{api}/commits/{sha}"),
         "html_url": format!("{html}/commit/{sha}"),
         "comments_url": format!("{api}/commits/{sha}/comments"),
@@ -148,7 +149,7 @@ pub(crate) fn content(
         "name": entry.path.rsplit('/').next(),
         "path": entry.path,
         "sha": entry.sha,
-        "node_id": node("B", entry.size),
+        "node_id": node_id::in_git(if object == "blobs" { "B" } else { "T" }, repository.id, &entry.sha),
         "url": url,
         "git_url": git_url,
         "html_url": html_url,

@@ -1,5 +1,6 @@
 //! What the forge keeps, in the JSON of GitHub's REST API and webhooks.
 
+mod app;
 mod check;
 mod commit;
 mod hook;
@@ -8,6 +9,7 @@ mod pull;
 
 use serde_json::{Value, json};
 
+pub(crate) use app::{app, installation, installation_token, selection};
 pub(crate) use check::{annotation, check_run, combined_status, deployment, deployment_status, status};
 pub(crate) use commit::{commit, comparison, content, file, push_commit};
 pub(crate) use hook::{delivery, delivery_detail, hook, hook_config};
@@ -15,6 +17,7 @@ pub(crate) use issue::{comment, issue, reaction, review};
 pub(crate) use pull::{Facts, pull};
 
 use crate::model::{Label, Repository, Role, User};
+pub(crate) use crate::node_id::row as node;
 
 /// Where the forge is, for every URL that it writes.
 #[derive(Debug, Clone)]
@@ -53,11 +56,6 @@ pub(crate) fn encode(text: &str) -> String {
         }
     }
     encoded
-}
-
-/// An id of the GraphQL kind: opaque, different for each kind.
-fn node(kind: &str, id: i64) -> String {
-    format!("{kind}_{id:012x}")
 }
 
 /// A user.
@@ -242,7 +240,7 @@ pub(crate) fn label(urls: &Urls, repository: &Repository, label: &Label) -> Valu
 }
 
 /// What a user is to a repository.
-fn association(repository: &Repository, user: &User) -> &'static str {
+pub(crate) fn association(repository: &Repository, user: &User) -> &'static str {
     let people = &repository.people;
     let own = people.collaborators.iter().find(|(id, _)| *id == user.id).map(|(_, role)| *role);
     if user.id == repository.owner.id {

@@ -8,14 +8,24 @@ use crate::clock::now;
 use crate::error::Result;
 use crate::model::{CheckFields, CheckRun, Status, User};
 
-const SELECT: &str = "SELECT c.id, c.head_sha, c.fields, u.id, u.login, u.role FROM check_runs c \
-     JOIN users u ON u.id = c.user_id";
+/// One suite for each App and commit; the first check run names it.
+const SELECT: &str = "SELECT c.id, c.head_sha, c.fields, u.id, u.login, u.role, coalesce(a.id, u.id), \
+     (SELECT min(s.id) FROM check_runs s WHERE s.repository_id = c.repository_id AND s.head_sha = c.head_sha \
+     AND s.user_id = c.user_id) \
+     FROM check_runs c JOIN users u ON u.id = c.user_id LEFT JOIN apps a ON a.user_id = u.id";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<CheckRun> {
     let fields: String = row.get(2)?;
     let fields = serde_json::from_str(&fields)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(error)))?;
-    Ok(CheckRun { id: row.get(0)?, head_sha: row.get(1)?, app: read_user(row, 3)?, fields })
+    Ok(CheckRun {
+        id: row.get(0)?,
+        head_sha: row.get(1)?,
+        app: read_user(row, 3)?,
+        app_id: row.get(6)?,
+        suite: row.get(7)?,
+        fields,
+    })
 }
 
 pub(crate) fn check_run(db: &Connection, repository: i64, id: i64) -> Result<Option<CheckRun>> {
@@ -49,7 +59,7 @@ pub(crate) fn create_check_run(
         "INSERT INTO check_runs (repository_id, head_sha, user_id, fields) VALUES (?1, ?2, ?3, ?4)",
         params![repository, sha, app.id, serde_json::to_string(fields)?],
     )?;
-    Ok(CheckRun { id: db.last_insert_rowid(), head_sha: sha.to_owned(), app: app.clone(), fields: fields.clone() })
+    check_run(db, repository, db.last_insert_rowid())?.ok_or(crate::error::Error::NotFound)
 }
 
 pub(crate) fn update_check_run(db: &Connection, run: &CheckRun) -> Result<()> {

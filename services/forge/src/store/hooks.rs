@@ -123,10 +123,11 @@ pub(crate) fn enqueue(
     db: &Connection,
     hook: &Hook,
     repository: i64,
+    installation: Option<i64>,
     (event, action): (&str, Option<&str>),
     payload: &str,
 ) -> Result<()> {
-    let (guid, installation) = (uuid::Uuid::new_v4().to_string(), hook.app_id.map(crate::app_calls::installation_of));
+    let guid = uuid::Uuid::new_v4().to_string();
     db.execute(
         "INSERT INTO deliveries (hook_id, guid, event, action, payload, redelivery, delivered_at, repository_id, \
          installation_id) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8)",

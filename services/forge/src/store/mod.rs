@@ -1,11 +1,13 @@
 //! The forge's database: SQLite, one writer, every change in a transaction with the webhooks it causes.
 
+mod apps;
 mod checks;
 mod comments;
 mod deployments;
 mod hooks;
 mod issues;
 mod labels;
+mod nodes;
 mod pulls;
 mod repositories;
 mod teams;
@@ -18,6 +20,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub(crate) use apps::{
+    App, Grant, Installation, NewApp, Permissions, app, app_of_bot, grant_of, install, installation, installations,
+    installed, put_app, put_installation_token,
+};
 pub(crate) use checks::{
     NewStatus, check_run, check_runs, create_check_run, create_status, statuses, update_check_run,
 };
@@ -33,6 +39,7 @@ pub(crate) use issues::{
     Filter, close_issue, create_issue, edit_issue, issue, issues, issues_of_sha, reopen_issue, touch,
 };
 pub(crate) use labels::{add_label, create_label, label, labels, remove_label, set_labels, update_label};
+pub(crate) use nodes::place_of;
 pub(crate) use pulls::{
     create_pull, intend_merge, mark_merged, open_pulls, set_base, set_base_ref, set_draft, set_head,
 };
@@ -42,7 +49,9 @@ pub(crate) use repositories::{
     set_description, set_parent,
 };
 pub(crate) use teams::{put_team, team, team_members, team_role};
-pub(crate) use users::{create_user, put_collaborator, put_token, role_in, secret, user, user_by_token, users};
+pub(crate) use users::{
+    create_user, put_collaborator, put_token, role_in, secret, user, user_by_id, user_by_token, users,
+};
 
 use crate::clock;
 use crate::error::{Error, Result};
@@ -64,6 +73,7 @@ impl Store {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.execute_batch(include_str!("schema.sql"))?;
+        connection.execute_batch(include_str!("apps.sql"))?;
         upgrade::upgrade(&connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(128);

@@ -38,7 +38,7 @@ pub(crate) fn users(db: &Connection) -> Result<Vec<User>> {
     rows(db, "SELECT id, login, role FROM users ORDER BY login", [], |row| read_user(row, 0))
 }
 
-fn hash(token: &str) -> String {
+pub(super) fn hash(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
 }
 

@@ -23,10 +23,9 @@ async fn an_app_hears_of_every_repository() {
     let new = json!({ "title": "help" });
     assert_eq!(client().post(url).bearer_auth(token("author")).json(&new).send().await.unwrap().status(), 201);
     let all = receiver.wait_count(2).await;
-    let installation = world.forge.installation(BOT).await.unwrap();
     for (one, repository) in all.iter().zip(["team/iris", "other/wine"]) {
         assert_eq!(one.json()["repository"]["full_name"], repository);
-        assert_eq!(one.json()["installation"]["id"], installation);
+        assert!(one.json()["installation"]["id"].is_u64());
         assert_eq!(one.header("x-github-hook-installation-target-type"), "integration");
         assert!(!one.header("x-hub-signature-256").is_empty());
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod api;
+mod app;
 mod apps;
 mod checks;
 mod contents;
@@ -10,11 +11,13 @@ mod exchange;
 mod faults;
 mod forks;
 mod git_http;
+mod graphql;
 mod hooks;
 mod open;
 mod pages;
 mod places;
 mod pulls;
 mod restart;
+mod schema;
 mod webhooks;
 mod world;

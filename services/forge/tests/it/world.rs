@@ -81,15 +81,19 @@ impl World {
         if !body.is_null() {
             request = request.json(&body);
         }
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        Answer { status, headers, json: serde_json::from_str(&text).unwrap_or(Value::Null) }
+        ask(request).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, Some(BOT), Value::Null).await
     }
+}
+
+pub(crate) async fn ask(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    Answer { status, headers, json: serde_json::from_str(&text).unwrap_or(Value::Null) }
 }
 
 pub(crate) struct Answer {
@@ -105,7 +109,8 @@ impl Answer {
 }
 
 pub(crate) fn settings(folder: &Path) -> Settings {
-    let mut settings = Settings::new(folder.join("forge"));
+    // The bot of these tests has a token, where GitHub has an App; app.rs has a real one.
+    let mut settings = Settings { bot_tokens_are_apps: true, ..Settings::new(folder.join("forge")) };
     // Every exchange of every test, for whoever holds them against GitHub's description afterwards.
     if let Some(logs) = std::env::var_os("KFOPS_EXCHANGE_LOGS") {
         settings.exchange_log = Some(PathBuf::from(logs).join(format!("{}.jsonl", uuid::Uuid::new_v4())));
