@@ -3,14 +3,43 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+tokio::task_local! {
+    /// How many seconds the forge whose work this is lies ahead of the machine.
+    static SHIFT: i64;
+}
+
+/// Does work of a forge whose clock is that many seconds ahead.
+pub(crate) async fn shifted<F: Future>(seconds: i64, work: F) -> F::Output {
+    SHIFT.scope(seconds, work).await
+}
+
+/// The same, for work that blocks.
+pub(crate) fn shifted_now<T>(seconds: i64, work: impl FnOnce() -> T) -> T {
+    SHIFT.sync_scope(seconds, work)
+}
+
+fn current() -> OffsetDateTime {
+    let shift = SHIFT.try_with(|seconds| *seconds).unwrap_or(0);
+    let now = OffsetDateTime::now_utc();
+    now.checked_add(time::Duration::seconds(shift)).unwrap_or(now)
+}
+
 /// Now.
 pub(crate) fn now() -> String {
-    format(OffsetDateTime::now_utc())
+    format(current())
 }
 
 /// Seconds since 1970, now.
 pub(crate) fn unix() -> i64 {
-    OffsetDateTime::now_utc().unix_timestamp()
+    current().unix_timestamp()
+}
+
+/// Now, for a `Date` header.
+pub(crate) fn http_date() -> String {
+    let form = time::macros::format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    current().format(&form).unwrap_or_default()
 }
 
 /// From seconds since 1970, as git tells time.
@@ -26,7 +55,7 @@ pub(crate) fn parse(text: &str) -> Option<String> {
 /// How long ago, in words for a page.
 pub(crate) fn ago(text: &str) -> String {
     let Ok(then) = OffsetDateTime::parse(text, &Rfc3339) else { return text.to_owned() };
-    let seconds = (OffsetDateTime::now_utc() - then).whole_seconds().max(0);
+    let seconds = (current() - then).whole_seconds().max(0);
     let (count, unit) = match seconds {
         0..60 => return "just now".to_owned(),
         60..3600 => (seconds / 60, "minute"),

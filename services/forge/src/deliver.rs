@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::faults::WebhookFault;
+use crate::held::Held;
 use crate::hub::Hub;
 use crate::json::encode;
 use crate::model::{Delivery, Hook, Outcome};
@@ -62,9 +64,16 @@ pub(crate) async fn run(hub: Arc<Hub>, stop: CancellationToken) {
 
 /// Sends what one hook has to send, whenever it is woken.
 async fn send(hub: Arc<Hub>, client: reqwest::Client, hook: i64, wake: Arc<Notify>) {
+    let mut held = Held::default();
     loop {
-        wake.notified().await;
-        drain(&hub, &client, hook).await;
+        match held.next() {
+            None => wake.notified().await,
+            Some(at) => tokio::select! {
+                () = wake.notified() => {}
+                () = tokio::time::sleep_until(at.into()) => {}
+            },
+        }
+        drain(&hub, &client, hook, &mut held).await;
     }
 }
 
@@ -77,9 +86,10 @@ fn client() -> Result<reqwest::Client> {
         .map_err(Error::internal)
 }
 
-async fn drain(hub: &Hub, client: &reqwest::Client, hook: i64) {
+async fn drain(hub: &Hub, client: &reqwest::Client, hook: i64, held: &mut Held) {
     loop {
-        let (delivery, hook) = match hub.store.read(move |db| store::next_delivery(db, hook)).await {
+        let back = held.back();
+        let (delivery, hook) = match hub.store.read(move |db| store::next_delivery(db, hook, &back)).await {
             Ok(Some(next)) => next,
             Ok(None) => return,
             Err(error) => {
@@ -87,7 +97,19 @@ async fn drain(hub: &Hub, client: &reqwest::Client, hook: i64) {
                 return;
             }
         };
-        let outcome = attempt(client, &hook, &delivery).await;
+        let (event, action) = (delivery.event.as_str(), delivery.action.as_deref());
+        let fault = match held.is_fresh(delivery.id) {
+            true => hub.faults.of_webhook(event, action, delivery.redelivery),
+            false => None,
+        };
+        if fault.is_some_and(|fault| held.hold(delivery.id, fault)) {
+            continue;
+        }
+        let outcome = misbehave(client, &hook, &delivery, fault).await;
+        if let Some(log) = &hub.exchange {
+            let fault = fault.map(|fault| format!("{fault:?}").to_lowercase());
+            log.webhook(event, &outcome.request_headers, &delivery.payload, outcome.status_code, fault.as_deref());
+        }
         tracing::debug!(
             delivery = delivery.guid,
             event = delivery.event,
@@ -99,6 +121,30 @@ async fn drain(hub: &Hub, client: &reqwest::Client, hook: i64) {
             tracing::error!(?error, "the outcome of a delivery cannot be written");
             return;
         }
+        held.sent(delivery.id);
+    }
+}
+
+/// Sends a webhook as often as the fault says, and says of it what the fault says.
+async fn misbehave(client: &reqwest::Client, hook: &Hook, delivery: &Delivery, fault: Option<WebhookFault>) -> Outcome {
+    let failed = |outcome: Outcome| Outcome {
+        status: "timed out".to_owned(),
+        status_code: 0,
+        response_headers: Map::new(),
+        response_body: String::new(),
+        ..outcome
+    };
+    match fault {
+        Some(WebhookFault::Drop) => {
+            let headers = request(hook, delivery).map(|(headers, _)| described(&headers)).unwrap_or_default();
+            failed(Outcome { url: hook.url.clone(), request_headers: headers, ..Outcome::default() })
+        }
+        Some(WebhookFault::Unheard) => failed(attempt(client, hook, delivery).await),
+        Some(WebhookFault::Duplicate) => {
+            attempt(client, hook, delivery).await;
+            attempt(client, hook, delivery).await
+        }
+        _ => attempt(client, hook, delivery).await,
     }
 }
 
@@ -117,8 +163,12 @@ fn request(hook: &Hook, delivery: &Delivery) -> Result<(HeaderMap, String)> {
     add("x-github-delivery", &delivery.guid)?;
     add("x-github-event", &delivery.event)?;
     add("x-github-hook-id", &hook.id.to_string())?;
-    add("x-github-hook-installation-target-id", &delivery.repository_id.to_string())?;
-    add("x-github-hook-installation-target-type", "repository")?;
+    let (kind, target) = match hook.app_id {
+        Some(app) => ("integration", Some(app)),
+        None => ("repository", hook.repository_id),
+    };
+    add("x-github-hook-installation-target-id", &target.unwrap_or_default().to_string())?;
+    add("x-github-hook-installation-target-type", kind)?;
     if let Some(secret) = &hook.secret {
         add("x-hub-signature-256", &sign(secret, body.as_bytes()))?;
     }

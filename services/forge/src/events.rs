@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
+use crate::app_calls::installation_of;
 use crate::error::Result;
 use crate::json::{self, Facts, Urls};
 use crate::model::{CheckRun, Comment, Hook, Issue, Label, Repository, User};
@@ -38,17 +39,46 @@ impl Scene {
 
     /// Queues an event for every hook that wants it.
     pub(crate) fn emit(&self, db: &Connection, event: &str, action: Option<&str>, fields: Value) -> Result<()> {
-        let wanted = |hook: &Hook| hook.active && hook.events.iter().any(|name| name == "*" || name == event);
-        let hooks = store::hooks(db, self.repository.id, store::Page::ALL)?;
+        self.emit_to(db, event, action, fields, None)
+    }
+
+    /// The same, where only one app is told: what people ask of a check run goes to the app that made it.
+    fn emit_to(
+        &self,
+        db: &Connection,
+        event: &str,
+        action: Option<&str>,
+        fields: Value,
+        app: Option<i64>,
+    ) -> Result<()> {
+        let wanted = |hook: &Hook| {
+            hook.active
+                && hook.events.iter().any(|name| name == "*" || name == event)
+                && (app.is_none() || hook.app_id.is_none() || hook.app_id == app)
+        };
+        let mut hooks = store::hooks(db, self.repository.id, store::Page::ALL)?;
+        hooks.extend(store::app_hooks(db)?);
         let hooks: Vec<Hook> = hooks.into_iter().filter(wanted).collect();
         if hooks.is_empty() {
             return Ok(());
         }
         let payload = self.payload(db, action, fields)?;
-        hooks.iter().try_for_each(|hook| store::enqueue(db, hook.id, event, action, &payload))
+        hooks.iter().try_for_each(|hook| self.enqueue(db, hook, (event, action), payload.clone()))
     }
 
-    fn payload(&self, db: &Connection, action: Option<&str>, fields: Value) -> Result<String> {
+    /// Queues a payload. An app is told which installation it is for.
+    fn enqueue(&self, db: &Connection, hook: &Hook, event: (&str, Option<&str>), mut payload: Value) -> Result<()> {
+        let mut installation = None;
+        if let Some(bot) = hook.app_id {
+            // Where an App is not installed it hears nothing.
+            let Some(id) = installation_of(db, bot, &self.repository)? else { return Ok(()) };
+            payload["installation"] = json!({ "id": id, "node_id": json::node("I", id) });
+            installation = Some(id);
+        }
+        store::enqueue(db, hook, self.repository.id, installation, event, &payload.to_string())
+    }
+
+    fn payload(&self, db: &Connection, action: Option<&str>, fields: Value) -> Result<Value> {
         let mut payload = Map::new();
         if let Some(action) = action {
             payload.insert("action".to_owned(), action.into());
@@ -58,8 +88,15 @@ impl Scene {
         }
         let repository = store::repository_by_id(db, self.repository.id)?;
         payload.insert("repository".to_owned(), json::repository(&self.urls, &repository, None));
+        if repository.owner.organization {
+            payload.insert("organization".to_owned(), json::organization(&self.urls, &repository.owner));
+        }
         payload.insert("sender".to_owned(), json::user(&self.urls, &self.sender));
-        Ok(serde_json::to_string(&payload)?)
+        // What REST tells of an issue and a payload does not.
+        if let Some(Value::Object(issue)) = payload.get_mut("issue") {
+            issue.remove("closed_by");
+        }
+        Ok(Value::Object(payload))
     }
 
     /// `ping`, to one hook.
@@ -71,7 +108,7 @@ impl Scene {
             "hook": json::hook(&self.urls, &self.repository, &hook, None),
         });
         let payload = self.payload(db, None, fields)?;
-        store::enqueue(db, hook.id, "ping", None, &payload)
+        self.enqueue(db, &hook, ("ping", None), payload)
     }
 
     /// `issue_comment`: created, edited or deleted. An edit tells the text before.
@@ -142,7 +179,8 @@ impl Scene {
         let pulls = store::issues_of_sha(db, self.repository.id, &run.head_sha)?;
         let mut fields = json!({ "check_run": json::check_run(&self.urls, &self.repository, run, &pulls) });
         merge(&mut fields, more);
-        self.emit(db, "check_run", Some(action), fields)
+        let asked = matches!(action, "rerequested" | "requested_action");
+        self.emit_to(db, "check_run", Some(action), fields, asked.then_some(run.app.id))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use kfops_core::{Failure, Reason};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -13,15 +14,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::faults::{Faults, Gate, Peer};
+use crate::front::Front;
 use crate::git::Git;
 use crate::hub::Hub;
 use crate::import::Imported;
 use crate::json::Urls;
-use crate::model::{Role, User};
+use crate::model::{Pull, Role, User};
 use crate::pulls::NewPull;
 use crate::settings::Settings;
 use crate::store::{self, NewHook, Store};
-use crate::{api, deliver, names, page, smart_http};
+use crate::{api, deliver, faults, front, names, page, smart_http};
 
 /// How long a lock that may be let go at once is waited for.
 const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
@@ -29,7 +32,7 @@ const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500)
 /// A running forge.
 #[derive(Debug)]
 pub struct Forge {
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
     addr: SocketAddr,
     stop: CancellationToken,
     server: JoinHandle<()>,
@@ -43,7 +46,7 @@ pub struct Forge {
 pub struct NewPullRequest<'a> {
     /// Login; made with the role write if absent.
     pub author: &'a str,
-    /// The branch to merge.
+    /// The branch to merge; `owner:branch` if it is in a fork.
     pub head: &'a str,
     /// The branch to merge it into.
     pub base: &'a str,
@@ -86,15 +89,19 @@ impl Forge {
         let hub = Arc::new(Hub::open(settings, store, git, urls).await?);
         hub.sync_all().await?;
         let stop = CancellationToken::new();
+        let admin = if hub.settings.fault_admin { faults::router() } else { Router::new() };
         let app: Router = Router::new()
             .merge(api::router(&hub))
             .merge(smart_http::router())
             .merge(page::router())
+            .merge(admin)
             .fallback(api::not_found)
             .with_state(hub.clone());
-        let (quit, service) = (stop.clone(), app.into_make_service_with_connect_info::<SocketAddr>());
+        let front = Front { hub: hub.clone(), stop: stop.clone() };
+        let app = Router::new().fallback_service(app).layer(from_fn_with_state(front, front::pass));
+        let (quit, service) = (stop.clone(), app.into_make_service_with_connect_info::<Peer>());
         let server = tokio::spawn(async move {
-            let done = axum::serve(listener, service).with_graceful_shutdown(quit.cancelled_owned()).await;
+            let done = axum::serve(Gate(listener), service).with_graceful_shutdown(quit.cancelled_owned()).await;
             if let Err(error) = done {
                 tracing::error!(%error, "forge stopped");
             }
@@ -145,6 +152,12 @@ impl Forge {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.hub.requests.load(Ordering::Relaxed)
+    }
+
+    /// What is to go wrong here.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.hub.faults.clone()
     }
 
     /// Starts sending webhooks, where [`Settings::hold_deliveries`] held them back.
@@ -234,7 +247,13 @@ impl Forge {
             let id = repository.id;
             let open = self.hub.store.read(move |db| store::open_pulls(db, id)).await?;
             let twin = open.iter().find(|issue| {
-                issue.pull.as_ref().is_some_and(|pull| pull.head_ref == new.head && pull.base_ref == new.base)
+                let head = |pull: &Pull| match new.head.split_once(':') {
+                    Some((owner, branch)) => {
+                        pull.head_ref == branch && pull.head_owner(&repository).login.eq_ignore_ascii_case(owner)
+                    }
+                    None => pull.comes_from(None, new.head),
+                };
+                issue.pull.as_ref().is_some_and(|pull| head(pull) && pull.base_ref == new.base)
             });
             if let Some(twin) = twin {
                 return Ok(twin.number);
@@ -311,7 +330,7 @@ impl Forge {
         Ok(u64::try_from(id).unwrap_or_default())
     }
 
-    async fn ensure_user(&self, login: &str, role: Option<Role>) -> Result<User> {
+    pub(crate) async fn ensure_user(&self, login: &str, role: Option<Role>) -> Result<User> {
         if !names::is_login(login) {
             return Err(Error::invalid(format!("{login:?} is no login")));
         }

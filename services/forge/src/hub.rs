@@ -9,6 +9,8 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use crate::error::{Error, Result};
+use crate::exchange::Exchange;
+use crate::faults::Faults;
 use crate::git::{Bare, Git};
 use crate::json::{Facts, Urls};
 use crate::model::{Issue, Pull, Repository, Role, User};
@@ -35,6 +37,10 @@ pub(crate) struct Hub {
     pub(crate) settings: Settings,
     /// Key of the tokens in the pages' forms.
     pub(crate) form_key: String,
+    /// What is to go wrong.
+    pub(crate) faults: Faults,
+    /// Where requests and webhooks are written down.
+    pub(crate) exchange: Option<Exchange>,
     /// Something may have to be delivered.
     pub(crate) wake: Notify,
     pub(crate) requests: AtomicU64,
@@ -84,7 +90,10 @@ impl Hub {
                 store::secret(db, "form")
             })
             .await?;
+        let exchange = settings.exchange_log.as_deref().map(Exchange::open).transpose()?;
         Ok(Self {
+            faults: Faults::new(store.shift()),
+            exchange,
             store,
             git,
             urls,
@@ -170,7 +179,7 @@ impl Hub {
                 facts
             }
         };
-        if !issue.open {
+        if !issue.open || self.faults.mergeable_held() {
             (facts.mergeable, facts.mergeable_state) = (None, "unknown");
         } else if pull.draft && facts.mergeable == Some(true) {
             facts.mergeable_state = "draft";

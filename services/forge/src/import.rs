@@ -41,7 +41,7 @@ impl Hub {
     pub(crate) async fn import(&self, owner: &str, name: &str, source: &Path) -> Result<Imported> {
         let known = self.repository(owner, name).await.ok();
         let repository = self.create_repository(owner, name, "main").await?;
-        let _lock = self.lock(&repository).await;
+        let lock = self.lock(&repository).await;
         let bare = self.bare(&repository)?;
         let (branches, head) = bare.fetch_from(source).await?;
         if branches.is_empty() {
@@ -76,6 +76,8 @@ impl Hub {
         }
         let actor = self.user(&self.settings.local_user).await?.unwrap_or_else(|| repository.owner.clone());
         self.sync_locked(&repository, &actor).await?;
+        drop(lock);
+        self.sync_dependents(&repository, &actor).await?;
         Ok(imported)
     }
 }

@@ -7,15 +7,20 @@
 #![recursion_limit = "256"]
 
 mod api;
+mod app_calls;
 mod apps;
 mod caller;
 mod clock;
 mod deliver;
 mod error;
 mod events;
+mod exchange;
+mod faults;
 mod forge;
+mod front;
 mod git;
 mod graphql;
+mod held;
 mod hub;
 mod import;
 mod json;
@@ -24,14 +29,18 @@ mod model;
 mod names;
 mod node_id;
 mod page;
+mod places;
 mod pulls;
+mod retarget;
 mod settings;
+mod setup;
 mod smart_http;
 mod store;
 mod sync;
 mod talk;
 
 pub use apps::AppRegistration;
+pub use faults::{Fault, Faults, Pick, Requests, Status, WebhookFault, Webhooks};
 pub use forge::{Forge, NewPullRequest};
 pub use import::Imported;
 pub use model::Role;

@@ -32,6 +32,12 @@ struct Args {
     /// Requests an hour for one user; more are refused, as GitHub does.
     #[arg(long)]
     rate_limit: Option<u32>,
+    /// A file that every request with its answer and every webhook is appended to, as lines of JSON.
+    #[arg(long, env = "KFOPS_FORGE_EXCHANGE_LOG")]
+    exchange_log: Option<PathBuf>,
+    /// Lets callers on this machine arrange faults, at /_forge/faults. For tests only.
+    #[arg(long)]
+    faults: bool,
 }
 
 impl Args {
@@ -41,6 +47,8 @@ impl Args {
         settings.public_url = self.public_url;
         settings.trust_loopback = !self.no_trust_loopback;
         settings.rate_limit = self.rate_limit;
+        settings.exchange_log = self.exchange_log;
+        settings.fault_admin = self.faults;
         for user in &self.users {
             let mut parts = user.splitn(3, ':');
             let (Some(login), Some(role), Some(token)) = (parts.next(), parts.next(), parts.next()) else {

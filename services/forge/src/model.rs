@@ -77,6 +77,7 @@ pub(crate) struct User {
     pub(crate) id: i64,
     pub(crate) login: String,
     pub(crate) role: Role,
+    pub(crate) organization: bool,
 }
 
 impl User {
@@ -96,6 +97,29 @@ pub(crate) struct Repository {
     pub(crate) created_at: String,
     pub(crate) pushed_at: String,
     pub(crate) open_issues: i64,
+    /// What it is a fork of.
+    pub(crate) parent_id: Option<i64>,
+    pub(crate) archived: bool,
+    pub(crate) deleted: bool,
+    pub(crate) people: People,
+}
+
+/// Who is something to a repository.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct People {
+    /// Users with a role of their own here.
+    pub(crate) collaborators: Vec<(i64, Role)>,
+    /// Members of the teams of the organization that owns it.
+    pub(crate) members: Vec<i64>,
+    /// Authors of what was merged.
+    pub(crate) contributors: Vec<i64>,
+}
+
+/// A team of an organization.
+#[derive(Debug, Clone)]
+pub(crate) struct Team {
+    pub(crate) id: i64,
+    pub(crate) slug: String,
 }
 
 impl Repository {
@@ -127,6 +151,8 @@ pub(crate) struct Issue {
 pub(crate) struct Pull {
     pub(crate) head_ref: String,
     pub(crate) head_sha: String,
+    /// Where the head is, if it is in another repository.
+    pub(crate) fork: Option<Fork>,
     pub(crate) base_ref: String,
     /// Frozen when the pull request is merged or closed.
     pub(crate) base_sha: String,
@@ -136,6 +162,27 @@ pub(crate) struct Pull {
     pub(crate) merge_commit_sha: Option<String>,
     /// Set before the base branch moves to it, so that a restart can finish the merge.
     pub(crate) merging: Option<(String, User)>,
+}
+
+/// The other repository that a head is in.
+#[derive(Debug, Clone)]
+pub(crate) struct Fork {
+    pub(crate) id: i64,
+    pub(crate) owner: User,
+    /// None once it is deleted.
+    pub(crate) repository: Option<Box<Repository>>,
+}
+
+impl Pull {
+    /// Whose branch the head is.
+    pub(crate) fn head_owner<'a>(&'a self, base: &'a Repository) -> &'a User {
+        self.fork.as_ref().map_or(&base.owner, |fork| &fork.owner)
+    }
+
+    /// Whether the head is that branch of that repository; none is the pull request's own.
+    pub(crate) fn comes_from(&self, fork: Option<i64>, branch: &str) -> bool {
+        self.head_ref == branch && self.fork.as_ref().map(|fork| fork.id) == fork
+    }
 }
 
 /// A label of a repository.
@@ -243,14 +290,17 @@ pub(crate) struct Hook {
     pub(crate) active: bool,
     pub(crate) created_at: String,
     pub(crate) updated_at: String,
+    /// Whose it is: a repository's or an app's.
+    pub(crate) repository_id: Option<i64>,
+    pub(crate) app_id: Option<i64>,
 }
 
 /// One sending of one event to one hook.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) id: i64,
-    pub(crate) hook_id: i64,
-    pub(crate) repository_id: i64,
+    pub(crate) repository_id: Option<i64>,
+    pub(crate) installation_id: Option<i64>,
     pub(crate) guid: String,
     pub(crate) event: String,
     pub(crate) action: Option<String>,

@@ -1,5 +1,6 @@
 //! Pull requests: opened, edited, brought up to date, merged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -8,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::events::Scene;
 use crate::git::Merge;
 use crate::hub::Hub;
-use crate::model::{Issue, Pull, Repository, User};
+use crate::model::{Fork, Issue, Pull, Repository, User};
 use crate::{names, store, sync};
 
 /// Longest title.
@@ -74,17 +75,17 @@ impl Hub {
     ) -> Result<Issue> {
         let title = check_title("PullRequest", &new.title)?;
         check_body("PullRequest", new.body.as_deref().unwrap_or_default())?;
-        let head = match new.head.split_once(':') {
-            Some((owner, branch)) if owner.eq_ignore_ascii_case(&repository.owner.login) => branch.to_owned(),
-            Some(_) => return Err(Error::field("PullRequest", "head", "invalid")),
-            None => new.head.clone(),
-        };
+        let (fork, head) = self.head_of(repository, &new.head).await?;
         let _lock = self.lock(repository).await;
         self.sync_locked(repository, actor).await?;
         let bare = self.bare(repository)?;
         let branches = bare.branches().await?;
         let tip = |name: &str| names::is_ref(name).then(|| branches.get(name).cloned()).flatten();
-        let head_sha = tip(&head).ok_or_else(|| Error::field("PullRequest", "head", "invalid"))?;
+        let wrong = || Error::field("PullRequest", "head", "invalid");
+        let head_sha = match fork.as_ref().and_then(|fork| fork.repository.as_deref()) {
+            None => tip(&head).ok_or_else(wrong)?,
+            Some(home) => self.fetch_head(&bare, home, &head).await?.ok_or_else(wrong)?,
+        };
         let base_sha = tip(&new.base).ok_or_else(|| Error::field("PullRequest", "base", "invalid"))?;
         let (ahead, _) = bare.ahead_behind(&base_sha, &head_sha).await?;
         if ahead == 0 {
@@ -93,6 +94,7 @@ impl Hub {
         }
         let pull = Pull {
             head_ref: head.clone(),
+            fork,
             head_sha: head_sha.clone(),
             base_ref: new.base.clone(),
             base_sha,
@@ -102,16 +104,21 @@ impl Hub {
             merge_commit_sha: None,
             merging: None,
         };
+        let from_fork = pull.fork.is_some();
         let scene = Scene::new(&self.urls, repository, actor);
         let facts = self.facts(repository, &stand_in(actor), &pull).await?;
         let issue = self
             .change(move |db| {
                 let id = scene.repository.id;
                 let twin = |issue: &Issue| {
-                    issue.pull.as_ref().is_some_and(|other| other.head_ref == head && other.base_ref == new.base)
+                    let from = pull.fork.as_ref().map(|fork| fork.id);
+                    issue.pull.as_ref().is_some_and(|other| other.comes_from(from, &head) && other.base_ref == new.base)
                 };
                 if store::open_pulls(db, id)?.iter().any(twin) {
-                    let text = format!("A pull request already exists for {}:{head}.", scene.repository.owner.login);
+                    let text = format!(
+                        "A pull request already exists for {}:{head}.",
+                        pull.head_owner(&scene.repository).login
+                    );
                     return Err(Error::custom("PullRequest", "head", text));
                 }
                 let (issue, number) = store::create_issue(db, id, &scene.sender, &title, new.body.as_deref())?;
@@ -121,6 +128,10 @@ impl Hub {
             })
             .await?;
         bare.force_ref(&format!("refs/pull/{}/head", issue.number), &head_sha).await?;
+        if from_fork {
+            // A push to the fork that came in between knew of no pull request.
+            self.sync_locked(repository, actor).await?;
+        }
         Ok(issue)
     }
 
@@ -140,8 +151,13 @@ impl Hub {
                 return Err(Error::custom("PullRequest", "state", "a merged pull request cannot be reopened"));
             }
             Some(pull) if open => {
-                let branches = self.bare(repository)?.branches().await?;
-                if !branches.contains_key(&pull.head_ref) || !branches.contains_key(&pull.base_ref) {
+                let bases = self.bare(repository)?.branches().await?;
+                let heads = match &pull.fork {
+                    None => bases.clone(),
+                    Some(Fork { repository: Some(home), .. }) => self.bare(home)?.branches().await?,
+                    Some(_) => BTreeMap::new(),
+                };
+                if !heads.contains_key(&pull.head_ref) || !bases.contains_key(&pull.base_ref) {
                     return Err(Error::custom("PullRequest", "state", "the head or base branch is gone"));
                 }
                 Some(self.facts(repository, issue, pull).await?)
@@ -205,7 +221,7 @@ impl Hub {
         let (default_title, default_message) = match order.merge_method {
             Method::Squash => (format!("{} (#{number})", issue.title), String::new()),
             _ => (
-                format!("Merge pull request #{number} from {}/{}", repository.owner.login, pull.head_ref),
+                format!("Merge pull request #{number} from {}/{}", pull.head_owner(repository).login, pull.head_ref),
                 issue.title.clone(),
             ),
         };
@@ -225,7 +241,7 @@ impl Hub {
         self.change(move |db| store::intend_merge(db, id, Some((&merging, &by)))).await?;
         if !bare.update_ref(&format!("refs/heads/{}", pull.base_ref), &sha, &base).await? {
             self.change(move |db| store::intend_merge(db, id, None)).await?;
-            return Err(Error::Conflict("Base branch was modified. Review and try the merge again.".to_owned()));
+            return Err(Error::NotAllowed("Base branch was modified. Review and try the merge again.".to_owned()));
         }
         self.sync_locked(repository, actor).await?;
         Ok(sha)
@@ -256,6 +272,9 @@ impl Hub {
         let (issue, pull) = self.pull(repository, number).await?;
         if !issue.open {
             return Err(Error::invalid("The pull request is closed."));
+        }
+        if pull.fork.is_some() {
+            return Err(Error::Forbidden("The author of the fork does not let others change the branch.".to_owned()));
         }
         let moved = || Error::invalid("expected head sha didn’t match current head ref.");
         if expected.is_some_and(|sha| sha != pull.head_sha) {

@@ -33,6 +33,10 @@ pub struct Settings {
     pub installation_token_life: Duration,
     /// Largest push, in bytes.
     pub max_push: u64,
+    /// A file that every request with its answer and every webhook is appended to, as lines of JSON.
+    pub exchange_log: Option<PathBuf>,
+    /// Whether other processes may arrange faults, at `/_forge/`.
+    pub fault_admin: bool,
 }
 
 /// A user of the forge with a token.
@@ -61,6 +65,8 @@ impl Settings {
             bot_tokens_are_apps: false,
             installation_token_life: Duration::from_secs(3600),
             max_push: 1 << 30,
+            exchange_log: None,
+            fault_admin: false,
         }
     }
 

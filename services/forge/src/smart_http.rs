@@ -53,6 +53,9 @@ async fn find(hub: &Hub, owner: &str, repo: &str) -> Result<Repository> {
 
 /// Who pushes: the token's user, or the local user on this machine.
 async fn pusher(hub: &Hub, repository: &Repository, peer: SocketAddr, headers: &HeaderMap) -> Result<User> {
+    if repository.archived {
+        return Err(Error::Forbidden("This repository was archived so it is read-only.".to_owned()));
+    }
     let user = match credentials(headers) {
         Some(token) => {
             let caller = hub.identify(token).await?;

@@ -11,7 +11,7 @@ use crate::events::Scene;
 use crate::git::Bare;
 use crate::hub::Hub;
 use crate::json::{self, Facts};
-use crate::model::{Issue, Pull, Repository, User};
+use crate::model::{Fork, Issue, Pull, Repository, User};
 use crate::store;
 
 /// Most commits that a `push` payload lists.
@@ -39,15 +39,29 @@ enum Fate {
 impl Hub {
     /// Looks at one repository, while nobody else changes its refs.
     pub(crate) async fn sync(&self, repository: &Repository, actor: &User) -> Result<()> {
-        let _lock = self.lock(repository).await;
-        self.sync_locked(repository, actor).await
+        {
+            let _lock = self.lock(repository).await;
+            self.sync_locked(repository, actor).await?;
+        }
+        self.sync_dependents(repository, actor).await
+    }
+
+    /// Looks at the repositories that have pull requests from this one. Its lock must be free.
+    pub(crate) async fn sync_dependents(&self, repository: &Repository, actor: &User) -> Result<()> {
+        let id = repository.id;
+        for base in self.store.read(move |db| store::dependents(db, id)).await? {
+            let _lock = self.lock(&base).await;
+            self.sync_locked(&base, actor).await?;
+        }
+        Ok(())
     }
 
     /// Looks at every repository, after a start.
     pub(crate) async fn sync_all(self: &Arc<Self>) -> Result<()> {
         for repository in self.store.read(store::repositories).await? {
             let owner = repository.owner.clone();
-            if let Err(error) = self.sync(&repository, &owner).await {
+            let settled = self.settle(&repository).await;
+            if let Err(error) = settled.and(self.sync(&repository, &owner).await) {
                 // One broken repository is no reason to keep the others away.
                 tracing::error!(repository = repository.full_name(), ?error, "repository cannot be read");
             }
@@ -66,7 +80,12 @@ impl Hub {
         let mut fates = Vec::new();
         for issue in open {
             let Some(pull) = issue.pull.clone() else { continue };
-            for fate in fates_of(&bare, &pull, &before, &now, actor).await? {
+            let heads = match &pull.fork {
+                None => Some(now.clone()),
+                Some(Fork { repository: Some(home), .. }) => Some(self.bare(home)?.branches().await?),
+                Some(_) => None,
+            };
+            for fate in fates_of(&bare, &pull, &before, (&now, heads.as_ref()), actor).await? {
                 fates.push((issue.clone(), pull.clone(), fate));
             }
         }
@@ -84,7 +103,11 @@ impl Hub {
             }
             match &fate {
                 Fate::Moved(sha) => {
-                    bare.force_ref(&format!("refs/pull/{}/head", issue.number), sha).await?;
+                    let reference = format!("refs/pull/{}/head", issue.number);
+                    match pull.fork.as_ref().and_then(|fork| fork.repository.as_deref()) {
+                        Some(home) => bare.take_commit(&self.bare(home)?, sha, &reference).await?,
+                        None => bare.force_ref(&reference, sha).await?,
+                    }
                     pull.head_sha.clone_from(sha);
                 }
                 Fate::Merged(_, base, _) => pull.base_sha.clone_from(base),
@@ -174,7 +197,14 @@ fn moves(before: &Branches, now: &Branches) -> Vec<(String, String, String)> {
     moved
 }
 
-async fn fates_of(bare: &Bare, pull: &Pull, before: &Branches, now: &Branches, actor: &User) -> Result<Vec<Fate>> {
+/// `heads` are the branches of the repository that the head is in: none if that was deleted.
+async fn fates_of(
+    bare: &Bare,
+    pull: &Pull,
+    before: &Branches,
+    (now, heads): (&Branches, Option<&Branches>),
+    actor: &User,
+) -> Result<Vec<Fate>> {
     let base_before = before.get(&pull.base_ref);
     let base_now = now.get(&pull.base_ref);
     let base_moved = base_before != base_now || base_now.is_some_and(|tip| *tip != pull.base_sha);
@@ -195,7 +225,7 @@ async fn fates_of(bare: &Bare, pull: &Pull, before: &Branches, now: &Branches, a
     {
         return Ok(vec![Fate::Merged(tip.clone(), old.clone(), actor.clone())]);
     }
-    match now.get(&pull.head_ref) {
+    match heads.map_or(Some(&pull.head_sha), |heads| heads.get(&pull.head_ref)) {
         None => fates.push(Fate::HeadGone),
         Some(tip) if *tip != pull.head_sha => fates.push(Fate::Moved(tip.clone())),
         Some(_) if base_moved => fates.push(Fate::BaseMoved),

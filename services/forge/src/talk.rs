@@ -132,16 +132,17 @@ impl Hub {
         commit: &str,
     ) -> Result<Review> {
         check_body("PullRequestReview", body)?;
-        let Some(pull) = &issue.pull else { return Err(Error::NotFound) };
-        let facts = self.facts(repository, issue, pull).await?;
         let scene = self.scene(repository, actor);
         let (issue, state, body, commit) = (issue.clone(), state.to_owned(), body.to_owned(), commit.to_owned());
         self.change(move |db| {
             let review = store::create_review(db, issue.id, &scene.sender, &state, &body, &commit)?;
             let Some(pull) = &issue.pull else { return Err(Error::NotFound) };
+            let mut told = crate::json::review(&scene.urls, &scene.repository, issue.number, &review);
+            // Webhooks write the state small, REST writes it large.
+            told["state"] = review.state.to_lowercase().into();
             let fields = json!({
-                "review": crate::json::review(&scene.urls, &scene.repository, issue.number, &review),
-                "pull_request": crate::json::pull(&scene.urls, &scene.repository, &issue, pull, Some(&facts)),
+                "review": told,
+                "pull_request": crate::json::pull(&scene.urls, &scene.repository, &issue, pull, None),
             });
             scene.emit(db, "pull_request_review", Some("submitted"), fields)?;
             Ok(review)

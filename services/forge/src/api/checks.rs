@@ -128,8 +128,14 @@ impl Output {
         }
         for annotation in &self.annotations {
             let has = |name: &str| !annotation[name].is_null();
+            let level = annotation["annotation_level"].as_str().unwrap_or_default();
+            let lines = (annotation["start_line"].as_i64(), annotation["end_line"].as_i64());
             if !["path", "start_line", "end_line", "annotation_level", "message"].iter().all(|name| has(name)) {
                 return Err(Error::field("CheckRun", "annotations", "missing_field"));
+            }
+            let ordered = matches!(lines, (Some(start), Some(end)) if start >= 1 && start <= end);
+            if !["notice", "warning", "failure"].contains(&level) || !ordered || !annotation["path"].is_string() {
+                return Err(wrong("annotations"));
             }
         }
         fields.annotations.extend(self.annotations);
@@ -209,7 +215,8 @@ pub(super) async fn get_one(ctx: Context, Path((owner, repo, id)): One) -> Resul
 pub(super) async fn annotations(ctx: Context, Path((owner, repo, id)): One) -> Result<Response, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
     let run = find(&ctx, &repository, &id).await?;
-    Ok(ctx.list(ctx.slice(run.fields.annotations), Value::clone))
+    let shown = ctx.slice(run.fields.annotations);
+    Ok(ctx.list(shown, |one| json::annotation(&ctx.hub.urls, &repository, &run.head_sha, one)))
 }
 
 pub(super) async fn rerequest(ctx: Context, Path((owner, repo, number)): One) -> Result<Response, Answer> {
@@ -261,9 +268,24 @@ pub(super) async fn create_status(
     if !["error", "failure", "pending", "success"].contains(&state.as_str()) {
         return Err(Error::field("Status", "state", "invalid").into());
     }
-    if !names::is_sha(&sha) || ctx.hub.bare(&repository)?.commit_of(&sha).await?.is_none() {
+    let bare = ctx.hub.bare(&repository)?;
+    if !names::is_sha(&sha) || bare.commit_of(&sha).await?.is_none() {
         return Err(Error::invalid(format!("No commit found for SHA: {sha}")).into());
     }
+    let mut commit = json::commit(&ctx.hub.urls, &repository, &bare.commit(&sha).await?);
+    if let Some(Value::Object(verification)) = commit.pointer_mut("/commit/verification") {
+        // Told by REST only.
+        verification.remove("verified_at");
+    }
+    let api = ctx.hub.urls.api(&repository);
+    let tips = bare.branches().await?.into_iter().filter(|(_, tip)| *tip == sha).take(10);
+    let branches: Vec<Value> = tips
+        .map(|(name, sha)| {
+            let url = format!("{api}/commits/{sha}");
+            json!({ "name": name, "commit": { "sha": sha, "url": url }, "protected": false })
+        })
+        .collect();
+    let name = repository.full_name();
     let status = store::NewStatus {
         sha: sha.clone(),
         state,
@@ -278,7 +300,7 @@ pub(super) async fn create_status(
             let made = store::create_status(db, scene.repository.id, &scene.sender, &status)?;
             let fields = json!({
                 "id": made.id, "sha": status.sha, "state": made.state, "context": made.context,
-                "description": made.description, "target_url": made.target_url,
+                "description": made.description, "target_url": made.target_url, "name": name, "commit": commit, "branches": branches,
                 "created_at": made.created_at, "updated_at": made.created_at,
             });
             scene.emit(db, "status", None, fields)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, OriginalUri, Query};
 use axum::http::header::{AUTHORIZATION, LINK};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -39,6 +39,7 @@ pub(super) struct Context {
     pub(super) hub: Arc<Hub>,
     pub(super) caller: Caller,
     uri: Uri,
+    writes: bool,
     params: HashMap<String, String>,
 }
 
@@ -49,7 +50,8 @@ impl FromRequestParts<Arc<Hub>> for Context {
         let OriginalUri(uri) = OriginalUri::from_request_parts(parts, hub).await.unwrap_or_else(|error| match error {});
         let params = Query::try_from_uri(&uri).map(|Query(params)| params).unwrap_or_default();
         let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
-        Ok(Self { hub: hub.clone(), caller, uri, params })
+        let writes = !matches!(parts.method, Method::GET | Method::HEAD);
+        Ok(Self { hub: hub.clone(), caller, uri, writes, params })
     }
 }
 
@@ -59,9 +61,16 @@ impl Context {
         self.params.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// A repository; one that is archived is only read.
     pub(super) async fn repository(&self, owner: &str, name: &str) -> Result<Repository> {
         let repository = self.hub.repository(owner, name).await?;
-        if self.caller.sees(&repository) { Ok(repository) } else { Err(Error::NotFound) }
+        if !self.caller.sees(&repository) {
+            return Err(Error::NotFound);
+        }
+        if self.writes && repository.archived {
+            return Err(Error::Forbidden("Repository was archived so is read-only.".to_owned()));
+        }
+        Ok(repository)
     }
 
     /// The caller, who must have shown a token.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use super::context::{Context, id};
@@ -98,7 +99,11 @@ async fn keep(hub: &Hub, repository: &Repository, event: &'static str, new: Depl
     hub.change(move |db| {
         let made = store::create_deployment(db, scene.repository.id, new)?;
         let fields = match made.parent {
-            None => json!({ "deployment": json::deployment(&scene.urls, &scene.repository, &made) }),
+            None => json!({
+                "deployment": json::deployment(&scene.urls, &scene.repository, &made),
+                "workflow": null,
+                "workflow_run": null,
+            }),
             Some(parent) => {
                 let deployment = store::deployment(db, scene.repository.id, parent)?.ok_or(Error::NotFound)?;
                 json!({
@@ -107,10 +112,38 @@ async fn keep(hub: &Hub, repository: &Repository, event: &'static str, new: Depl
                 })
             }
         };
-        scene.emit(db, event, Some("created"), fields)?;
+        // GitHub says nothing of what became inactive.
+        if text(&made.fields, "state") != Some("inactive") {
+            scene.emit(db, event, Some("created"), fields)?;
+        }
+        if let Some(parent) = made.parent {
+            replace(db, scene.repository.id, parent, &made)?;
+        }
         Ok(made)
     })
     .await
+}
+
+/// A success makes the older ones of its environment inactive, unless told otherwise: those that succeeded and are
+/// neither transient nor in production.
+fn replace(db: &Connection, repository: i64, deployment: i64, status: &Deployment) -> Result<()> {
+    let flag = |row: &Deployment, name: &str| row.fields.get(name).and_then(Value::as_bool);
+    if text(&status.fields, "state") != Some("success") || flag(status, "auto_inactive") == Some(false) {
+        return Ok(());
+    }
+    for old in store::deployments(db, repository, None, Some(&status.environment), store::Page::ALL)? {
+        let production = flag(&old, "production_environment").unwrap_or(old.environment == "production");
+        if old.id >= deployment || production || flag(&old, "transient_environment") == Some(true) {
+            continue;
+        }
+        let newest = store::deployment_statuses(db, old.id, store::Page { number: 1, size: 1 })?.into_iter().next();
+        if newest.is_some_and(|newest| text(&newest.fields, "state") == Some("success")) {
+            let fields = Map::from_iter([("state".to_owned(), "inactive".into())]);
+            let creator = status.creator.clone();
+            store::create_deployment(db, repository, row(creator, old.sha, old.environment, Some(old.id), fields))?;
+        }
+    }
+    Ok(())
 }
 
 async fn find(ctx: &Context, repository: &Repository, number: &str) -> Result<Deployment> {
@@ -130,6 +163,17 @@ pub(super) async fn statuses(ctx: Context, Path((owner, repo, id)): One) -> Resu
     let page = ctx.page();
     let found = ctx.hub.store.read(move |db| store::deployment_statuses(db, deployment.id, page)).await?;
     Ok(ctx.list(found, |one| json::deployment_status(&ctx.hub.urls, &repository, one)))
+}
+
+pub(super) async fn status(
+    ctx: Context,
+    Path((owner, repo, number, status)): Path<(String, String, String, String)>,
+) -> Result<Json<Value>, Answer> {
+    let repository = ctx.repository(&owner, &repo).await?;
+    let (deployment, wanted) = (find(&ctx, &repository, &number).await?, id(&status)?);
+    let all = ctx.hub.store.read(move |db| store::deployment_statuses(db, deployment.id, store::Page::ALL)).await?;
+    let found = all.into_iter().find(|one| one.id == wanted).ok_or(Error::NotFound)?;
+    Ok(Json(json::deployment_status(&ctx.hub.urls, &repository, &found)))
 }
 
 pub(super) async fn create_status(

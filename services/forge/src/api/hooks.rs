@@ -176,9 +176,13 @@ pub(super) async fn ping(ctx: Context, Path((owner, repo, id)): One) -> Result<S
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Newest first. The cursor is the oldest delivery of the page before.
 pub(super) async fn deliveries(ctx: Context, Path((owner, repo, id)): One) -> Result<Response, Answer> {
     let (_, _, hook) = find(&ctx, &owner, &repo, &id).await?;
+    Ok(page_of_deliveries(&ctx, hook.id).await?)
+}
+
+/// Newest first. The cursor is the oldest delivery of the page before.
+pub(super) async fn page_of_deliveries(ctx: &Context, hook: i64) -> Result<Response> {
     let before = match ctx.param("cursor") {
         None => None,
         Some(cursor) => {
@@ -187,7 +191,7 @@ pub(super) async fn deliveries(ctx: Context, Path((owner, repo, id)): One) -> Re
         }
     };
     let page = Page { number: 1, ..ctx.page() };
-    let mut found = ctx.hub.store.read(move |db| store::deliveries(db, hook.id, before, page)).await?;
+    let mut found = ctx.hub.store.read(move |db| store::deliveries(db, hook, before, page)).await?;
     let more = found.len() > page.size as usize;
     found.truncate(page.size as usize);
     let links: Vec<String> = match found.last() {

@@ -1,5 +1,6 @@
 //! GitHub's REST API, at `/` as on api.github.com and under `/api/v3` as on a GitHub Enterprise Server.
 
+mod app_hooks;
 mod apps;
 pub(crate) mod checks;
 mod comments;
@@ -7,6 +8,7 @@ mod commits;
 mod contents;
 mod context;
 pub(crate) mod deployments;
+mod forks;
 mod hooks;
 mod input;
 mod issues;
@@ -14,6 +16,7 @@ pub(crate) mod labels;
 mod pulls;
 mod repositories;
 mod respond;
+mod teams;
 mod users;
 
 use std::sync::Arc;
@@ -49,7 +52,8 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router<Arc<Hub>> {
 
 fn routes() -> Router<Arc<Hub>> {
     let repository = Router::new()
-        .route("/", get(repositories::get_one))
+        .route("/", get(repositories::get_one).patch(forks::edit).delete(forks::remove))
+        .route("/forks", get(forks::list).post(forks::create))
         .route("/collaborators", get(repositories::collaborators))
         .route("/collaborators/{user}", get(repositories::is_collaborator).put(repositories::put_collaborator))
         .route("/collaborators/{user}/permission", get(repositories::permission))
@@ -94,6 +98,7 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/statuses/{sha}", post(checks::create_status))
         .route("/deployments", get(deployments::list).post(deployments::create))
         .route("/deployments/{id}", get(deployments::get_one))
+        .route("/deployments/{id}/statuses/{status}", get(deployments::status))
         .route("/deployments/{id}/statuses", get(deployments::statuses).post(deployments::create_status))
         .route("/hooks", get(hooks::list).post(hooks::create))
         .route("/hooks/{id}", get(hooks::get_one).patch(hooks::edit).delete(hooks::remove))
@@ -114,4 +119,10 @@ fn routes() -> Router<Arc<Hub>> {
         .route("/app/installations/{id}/access_tokens", post(apps::create_token))
         .route("/installation/repositories", get(apps::repositories))
         .route("/rate_limit", get(users::rate_limit))
+        .route("/orgs/{org}/teams/{team}/members", get(teams::members))
+        .route("/orgs/{org}/teams/{team}/memberships/{login}", get(teams::membership))
+        .route("/app/hook/config", get(app_hooks::config))
+        .route("/app/hook/deliveries", get(app_hooks::deliveries))
+        .route("/app/hook/deliveries/{id}", get(app_hooks::delivery))
+        .route("/app/hook/deliveries/{id}/attempts", post(app_hooks::redeliver))
 }

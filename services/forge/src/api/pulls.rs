@@ -21,11 +21,17 @@ type One = Path<(String, String, String)>;
 
 pub(super) async fn list(ctx: Context, Path((owner, repo)): Repo) -> Result<Response, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
-    let head = ctx.param("head").map(|head| head.split_once(':').map_or(head, |(_, branch)| branch).to_owned());
+    let (head_owner, head) = match ctx.param("head").map(|head| head.split_once(':').ok_or(head)) {
+        Some(Ok((owner, branch))) if owner.eq_ignore_ascii_case(&repository.owner.login) => (Some(""), Some(branch)),
+        Some(Ok((owner, branch))) => (Some(owner), Some(branch)),
+        Some(Err(branch)) => (None, Some(branch)),
+        None => (None, None),
+    };
     let filter = store::Filter {
         open: open_filter(ctx.param("state"))?,
         pulls_only: true,
-        head_ref: head,
+        head_ref: head.map(str::to_owned),
+        head_owner: head_owner.map(str::to_owned),
         base_ref: ctx.param("base").map(str::to_owned),
         by_update: ctx.param("sort") == Some("updated"),
         ascending: ctx.param("direction") == Some("asc"),
@@ -51,7 +57,10 @@ pub(super) fn open_filter(state: Option<&str>) -> Result<Option<bool>> {
 
 async fn whole(ctx: &Context, repository: &Repository, number: i64) -> Result<Value> {
     let (issue, pull) = ctx.hub.pull(repository, number).await?;
-    let facts = ctx.hub.facts(repository, &issue, &pull).await?;
+    let mut facts = ctx.hub.facts(repository, &issue, &pull).await?;
+    if issue.open && ctx.hub.faults.is_first_look(&pull.base_sha, &pull.head_sha) {
+        (facts.mergeable, facts.mergeable_state) = (None, "unknown");
+    }
     Ok(json::pull(&ctx.hub.urls, repository, &issue, &pull, Some(&facts)))
 }
 
@@ -95,6 +104,7 @@ pub(super) struct Edit {
     title: Option<String>,
     body: Option<String>,
     state: Option<String>,
+    base: Option<String>,
     draft: Option<bool>,
 }
 
@@ -106,6 +116,13 @@ pub(super) async fn edit(
     let repository = ctx.repository(&owner, &repo).await?;
     let (issue, _) = ctx.hub.pull(&repository, id(&number)?).await?;
     super::issues::change(&ctx, &repository, &issue, edit.title, edit.body, edit.state.as_deref()).await?;
+    if let Some(base) = edit.base {
+        let user = ctx.user()?;
+        if user.id != issue.user.id {
+            ctx.require(&repository, Role::Write).await?;
+        }
+        ctx.hub.retarget(&repository, &user, issue.number, &base).await?;
+    }
     if let Some(draft) = edit.draft {
         ctx.hub.store.write(move |db| store::set_draft(db, issue.id, draft)).await?;
     }

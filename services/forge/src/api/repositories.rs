@@ -19,11 +19,7 @@ type Repo = Path<(String, String)>;
 
 pub(super) async fn get_one(ctx: Context, Path((owner, repo)): Repo) -> Result<Json<Value>, Answer> {
     let repository = ctx.repository(&owner, &repo).await?;
-    let role = match &ctx.caller.user {
-        Some(user) => Some(ctx.hub.role(&repository, user).await?),
-        None => None,
-    };
-    Ok(Json(json::repository(&ctx.hub.urls, &repository, role)))
+    Ok(Json(super::forks::whole(&ctx, &repository).await?))
 }
 
 /// Every repository that the caller sees.
@@ -140,5 +136,14 @@ pub(super) async fn branch(
     let bare = ctx.hub.bare(&repository)?;
     let sha = bare.branches().await?.remove(&name).ok_or(Error::NotFound)?;
     let commit = json::commit(&ctx.hub.urls, &repository, &bare.commit(&sha).await?);
-    Ok(Json(json!({ "name": name, "commit": commit, "protected": false })))
+    let (api, html) = (ctx.hub.urls.api(&repository), ctx.hub.urls.html(&repository));
+    let (url, encoded) = (format!("{api}/branches/{}", json::encode(&name)), json::encode(&name));
+    Ok(Json(json!({
+        "name": name,
+        "commit": commit,
+        "_links": { "self": url, "html": format!("{html}/tree/{encoded}") },
+        "protected": false,
+        "protection": { "enabled": false, "required_status_checks": { "enforcement_level": "off", "contexts": [], "checks": [] } },
+        "protection_url": format!("{url}/protection"),
+    })))
 }

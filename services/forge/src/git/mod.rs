@@ -5,6 +5,7 @@ mod diff;
 mod history;
 mod import;
 mod merge;
+mod places;
 mod recover;
 mod refs;
 mod tree;

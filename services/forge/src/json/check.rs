@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Urls, node, user};
+use super::{Urls, encode, node, user};
 use crate::model::{CheckRun, Issue, Repository, Status, User};
 use crate::store::Deployment;
 
@@ -17,6 +17,8 @@ fn app(urls: &Urls, id: i64, bot: &User) -> Value {
         "description": "",
         "external_url": urls.base(),
         "html_url": format!("{}/apps/{slug}", urls.base()),
+        "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
         "permissions": {},
         "events": [],
     })
@@ -31,7 +33,8 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
         .iter()
         .filter(|issue| issue.open)
         .filter_map(|issue| {
-            let pull = issue.pull.as_ref()?;
+            // GitHub names none that come from a fork.
+            let pull = issue.pull.as_ref().filter(|pull| pull.fork.is_none())?;
             Some(json!({
                 "id": issue.id,
                 "number": issue.number,
@@ -42,6 +45,23 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
         })
         .collect();
     let fields = &run.fields;
+    // Every run is a suite of its own.
+    let begun = fields.started_at.as_deref().unwrap_or("2026-01-01T00:00:00Z");
+    let suite = json!({
+        "id": run.suite,
+        "node_id": node("CS", run.suite),
+        "head_branch": pulls.first().map(|pull| &pull["head"]["ref"]),
+        "head_sha": run.head_sha,
+        "status": if matches!(fields.status.as_str(), "in_progress" | "completed") { &fields.status } else { "queued" },
+        "conclusion": fields.conclusion.as_deref().filter(|&conclusion| conclusion != "skipped"),
+        "url": format!("{api}/check-suites/{}", run.suite),
+        "before": null,
+        "after": run.head_sha,
+        "pull_requests": pulls,
+        "app": app(urls, run.app_id, &run.app),
+        "created_at": begun,
+        "updated_at": fields.completed_at.as_deref().unwrap_or(begun),
+    });
     json!({
         "id": run.id,
         "node_id": node("CR", run.id),
@@ -62,9 +82,26 @@ pub(crate) fn check_run(urls: &Urls, repository: &Repository, run: &CheckRun, pu
             "annotations_url": format!("{url}/annotations"),
         },
         "name": fields.name,
-        "check_suite": { "id": run.suite },
+        "check_suite": suite,
         "app": app(urls, run.app_id, &run.app),
         "pull_requests": pulls,
+    })
+}
+
+/// An annotation as it was sent, and where its file is.
+pub(crate) fn annotation(urls: &Urls, repository: &Repository, sha: &str, sent: &Value) -> Value {
+    let path = sent["path"].as_str().unwrap_or_default();
+    json!({
+        "path": path,
+        "blob_href": format!("{}/blob/{sha}/{}", urls.html(repository), encode(path)),
+        "start_line": sent["start_line"],
+        "start_column": sent["start_column"],
+        "end_line": sent["end_line"],
+        "end_column": sent["end_column"],
+        "annotation_level": sent["annotation_level"],
+        "title": sent["title"],
+        "message": sent["message"],
+        "raw_details": sent["raw_details"],
     })
 }
 
@@ -140,7 +177,7 @@ pub(crate) fn deployment(urls: &Urls, repository: &Repository, row: &Deployment)
 pub(crate) fn deployment_status(urls: &Urls, repository: &Repository, row: &Deployment) -> Value {
     let api = urls.api(repository);
     let deployment = format!("{api}/deployments/{}", row.parent.unwrap_or_default());
-    json!({
+    let mut value = json!({
         "url": format!("{deployment}/statuses/{}", row.id),
         "id": row.id,
         "node_id": node("DS", row.id),
@@ -148,12 +185,17 @@ pub(crate) fn deployment_status(urls: &Urls, repository: &Repository, row: &Depl
         "creator": user(urls, &row.creator),
         "description": row.fields.get("description").cloned().unwrap_or_else(|| "".into()),
         "environment": row.environment,
-        "target_url": row.fields.get("log_url").cloned().unwrap_or_else(|| "".into()),
-        "log_url": row.fields.get("log_url").cloned().unwrap_or_else(|| "".into()),
-        "environment_url": row.fields.get("environment_url").cloned().unwrap_or_else(|| "".into()),
+        "target_url": "",
         "created_at": row.created_at,
         "updated_at": row.created_at,
         "deployment_url": deployment,
         "repository_url": api,
-    })
+    });
+    for (name, from) in [("target_url", "log_url"), ("log_url", "log_url"), ("environment_url", "environment_url")] {
+        let text = |from: &str| row.fields.get(from).filter(|url| url.as_str().is_some_and(|url| !url.is_empty()));
+        if let Some(url) = text(from).or_else(|| text(name)) {
+            value[name] = url.clone();
+        }
+    }
+    value
 }

@@ -37,7 +37,7 @@ pub(crate) fn commit(urls: &Urls, repository: &Repository, commit: &Commit) -> V
             "message": commit.message,
             "tree": { "sha": commit.tree, "url": format!("{api}/git/trees/{}", commit.tree) },
             "comment_count": 0,
-            "verification": { "verified": false, "reason": "unsigned", "signature": null, "payload": null },
+            "verification": { "verified": false, "reason": "unsigned", "signature": null, "payload": null, "verified_at": null },
         },
         "author": null,
         "committer": null,

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use super::Urls;
 use crate::model::{Delivery, Hook, Repository};
 
-/// A webhook. Its secret is never told.
-pub(crate) fn hook(urls: &Urls, repository: &Repository, hook: &Hook, last: Option<&Delivery>) -> Value {
-    let url = format!("{}/hooks/{}", urls.api(repository), hook.id);
+/// Where a webhook sends. Its secret is never told.
+pub(crate) fn hook_config(hook: &Hook) -> Value {
     let mut config = json!({
         "content_type": if hook.form { "form" } else { "json" },
         "insecure_ssl": "0",
@@ -16,6 +15,12 @@ pub(crate) fn hook(urls: &Urls, repository: &Repository, hook: &Hook, last: Opti
     if hook.secret.is_some() {
         config["secret"] = "********".into();
     }
+    config
+}
+
+/// A webhook. Its secret is never told.
+pub(crate) fn hook(urls: &Urls, repository: &Repository, hook: &Hook, last: Option<&Delivery>) -> Value {
+    let url = format!("{}/hooks/{}", urls.api(repository), hook.id);
     let last = match last.map(|delivery| &delivery.outcome) {
         None => json!({ "code": null, "status": "unused", "message": null }),
         Some(outcome) => {
@@ -33,7 +38,7 @@ pub(crate) fn hook(urls: &Urls, repository: &Repository, hook: &Hook, last: Opti
         "name": "web",
         "active": hook.active,
         "events": hook.events,
-        "config": config,
+        "config": hook_config(hook),
         "updated_at": hook.updated_at,
         "created_at": hook.created_at,
         "url": url,
@@ -56,7 +61,7 @@ pub(crate) fn delivery(delivery: &Delivery) -> Value {
         "status_code": delivery.outcome.status_code,
         "event": delivery.event,
         "action": delivery.action,
-        "installation_id": null,
+        "installation_id": delivery.installation_id,
         "repository_id": delivery.repository_id,
         "throttled_at": null,
     })

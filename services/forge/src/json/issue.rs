@@ -38,6 +38,7 @@ pub(crate) fn issue(urls: &Urls, repository: &Repository, issue: &Issue) -> Valu
         "closed_at": issue.closed_at,
         "closed_by": issue.closed_by.as_ref().map(|by| user(urls, by)),
         "author_association": association(repository, &issue.user),
+        "reactions": reactions(&url, &[]),
     });
     if let Some(pull) = &issue.pull {
         let page = format!("{html}/pull/{number}");
@@ -62,12 +63,6 @@ pub(crate) fn comment(urls: &Urls, repository: &Repository, comment: &Comment, o
     let api = urls.api(repository);
     let url = format!("{api}/issues/comments/{}", comment.id);
     let kind = if on_pull { "pull" } else { "issues" };
-    let mut reactions = json!({ "url": format!("{url}/reactions"), "total_count": 0 });
-    for content in ["+1", "-1", "laugh", "hooray", "confused", "heart", "rocket", "eyes"] {
-        let count = comment.reactions.iter().find(|(name, _)| name == content).map_or(0, |(_, count)| *count);
-        reactions[content] = count.into();
-    }
-    reactions["total_count"] = comment.reactions.iter().map(|(_, count)| count).sum::<i64>().into();
     json!({
         "id": comment.id,
         "node_id": node("IC", comment.id),
@@ -80,8 +75,19 @@ pub(crate) fn comment(urls: &Urls, repository: &Repository, comment: &Comment, o
         "updated_at": comment.updated_at,
         "author_association": association(repository, &comment.user),
         "performed_via_github_app": null,
-        "reactions": reactions,
+        "reactions": reactions(&url, &comment.reactions),
     })
+}
+
+/// How often what was reacted with.
+fn reactions(url: &str, counts: &[(String, i64)]) -> Value {
+    let total: i64 = counts.iter().map(|(_, count)| count).sum();
+    let mut value = json!({ "url": format!("{url}/reactions"), "total_count": total });
+    for content in ["+1", "-1", "laugh", "hooray", "confused", "heart", "rocket", "eyes"] {
+        let count = counts.iter().find(|(name, _)| name == content).map_or(0, |(_, count)| *count);
+        value[content] = count.into();
+    }
+    value
 }
 
 /// A reaction.

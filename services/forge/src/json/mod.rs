@@ -10,9 +10,9 @@ mod pull;
 use serde_json::{Value, json};
 
 pub(crate) use app::{app, installation, installation_token, selection};
-pub(crate) use check::{check_run, combined_status, deployment, deployment_status, status};
+pub(crate) use check::{annotation, check_run, combined_status, deployment, deployment_status, status};
 pub(crate) use commit::{commit, comparison, content, file, push_commit};
-pub(crate) use hook::{delivery, delivery_detail, hook};
+pub(crate) use hook::{delivery, delivery_detail, hook, hook_config};
 pub(crate) use issue::{comment, issue, reaction, review};
 pub(crate) use pull::{Facts, pull};
 
@@ -62,6 +62,11 @@ pub(crate) fn encode(text: &str) -> String {
 pub(crate) fn user(urls: &Urls, user: &User) -> Value {
     let login = encode(&user.login);
     let api = format!("{}/users/{login}", urls.base);
+    let kind = match user {
+        User { organization: true, .. } => "Organization",
+        user if user.is_bot() => "Bot",
+        _ => "User",
+    };
     json!({
         "login": user.login,
         "id": user.id,
@@ -79,9 +84,27 @@ pub(crate) fn user(urls: &Urls, user: &User) -> Value {
         "repos_url": format!("{api}/repos"),
         "events_url": format!("{api}/events"),
         "received_events_url": format!("{api}/received_events"),
-        "type": if user.is_bot() { "Bot" } else { "User" },
-        "user_view_type": "public",
+        "type": kind,
         "site_admin": false,
+    })
+}
+
+/// An organization, as payloads name it.
+pub(crate) fn organization(urls: &Urls, who: &User) -> Value {
+    let api = format!("{}/orgs/{}", urls.base, who.login);
+    json!({
+        "login": who.login,
+        "id": who.id,
+        "node_id": node("O", who.id),
+        "url": api,
+        "repos_url": format!("{api}/repos"),
+        "events_url": format!("{api}/events"),
+        "hooks_url": format!("{api}/hooks"),
+        "issues_url": format!("{api}/issues"),
+        "members_url": format!("{api}/members{{/member}}"),
+        "public_members_url": format!("{api}/public_members{{/member}}"),
+        "avatar_url": format!("{}/assets/avatar/{}", urls.base, who.login),
+        "description": "",
     })
 }
 
@@ -115,7 +138,7 @@ pub(crate) fn repository(urls: &Urls, repository: &Repository, role: Option<Role
         "owner": user(urls, &repository.owner),
         "html_url": html,
         "description": repository.description,
-        "fork": false,
+        "fork": repository.parent_id.is_some(),
         "url": api,
         "default_branch": repository.default_branch,
         "created_at": repository.created_at,
@@ -124,6 +147,9 @@ pub(crate) fn repository(urls: &Urls, repository: &Repository, role: Option<Role
         "clone_url": format!("{html}.git"),
         "git_url": format!("{html}.git"),
         "ssh_url": format!("{html}.git"),
+        "svn_url": html,
+        "mirror_url": null,
+        "custom_properties": {},
         "homepage": null,
         "size": 0,
         "stargazers_count": 0,
@@ -140,9 +166,11 @@ pub(crate) fn repository(urls: &Urls, repository: &Repository, role: Option<Role
         "has_wiki": false,
         "has_pages": false,
         "has_downloads": false,
-        "archived": false,
+        "has_discussions": false,
+        "archived": repository.archived,
         "disabled": false,
-        "allow_forking": false,
+        "allow_forking": true,
+        "web_commit_signoff_required": false,
         "is_template": false,
         "topics": [],
         "visibility": "public",
@@ -211,12 +239,18 @@ pub(crate) fn label(urls: &Urls, repository: &Repository, label: &Label) -> Valu
     })
 }
 
-/// What a user is to a repository, as GitHub guesses it.
+/// What a user is to a repository.
 pub(crate) fn association(repository: &Repository, user: &User) -> &'static str {
+    let people = &repository.people;
+    let own = people.collaborators.iter().find(|(id, _)| *id == user.id).map(|(_, role)| *role);
     if user.id == repository.owner.id {
         "OWNER"
-    } else if user.role >= Role::Read {
+    } else if people.members.contains(&user.id) {
+        "MEMBER"
+    } else if own.unwrap_or(user.role) >= Role::Read && !user.is_bot() {
         "COLLABORATOR"
+    } else if people.contributors.contains(&user.id) {
+        "CONTRIBUTOR"
     } else {
         "NONE"
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Urls, association, label, node, repository as render_repository, user};
-use crate::model::{Issue, Pull, Repository};
+use crate::model::{Issue, Pull, Repository, User};
 
 /// What only git knows about a pull request.
 #[derive(Debug, Clone)]
@@ -24,11 +24,14 @@ pub(crate) fn pull(urls: &Urls, repository: &Repository, issue: &Issue, pull: &P
     let (url, page) = (format!("{api}/pulls/{number}"), format!("{html}/pull/{number}"));
     let issue_url = format!("{api}/issues/{number}");
     let statuses = format!("{api}/statuses/{}", pull.head_sha);
-    let owner = user(urls, &repository.owner);
-    let repo = render_repository(urls, repository, None);
-    let side = |name: &str, sha: &str| {
-        let label = format!("{}:{name}", repository.owner.login);
-        json!({ "label": label, "ref": name, "sha": sha, "user": owner, "repo": repo })
+    let side = |name: &str, sha: &str, owner: &User, home: Option<&Repository>| {
+        let label = format!("{}:{name}", owner.login);
+        let repo = home.map(|home| render_repository(urls, home, None));
+        json!({ "label": label, "ref": name, "sha": sha, "user": user(urls, owner), "repo": repo })
+    };
+    let head = match &pull.fork {
+        None => side(&pull.head_ref, &pull.head_sha, &repository.owner, Some(repository)),
+        Some(fork) => side(&pull.head_ref, &pull.head_sha, &fork.owner, fork.repository.as_deref()),
     };
     let labels: Vec<Value> = issue.labels.iter().map(|one| label(urls, repository, one)).collect();
     let base_sha = facts.map_or(pull.base_sha.as_str(), |facts| facts.base_sha.as_str());
@@ -63,8 +66,8 @@ pub(crate) fn pull(urls: &Urls, repository: &Repository, issue: &Issue, pull: &P
         "review_comment_url": format!("{api}/pulls/comments"),
         "comments_url": format!("{issue_url}/comments"),
         "statuses_url": statuses,
-        "head": side(&pull.head_ref, &pull.head_sha),
-        "base": side(&pull.base_ref, base_sha),
+        "head": head,
+        "base": side(&pull.base_ref, base_sha, &repository.owner, Some(repository)),
         "_links": {
             "self": { "href": url },
             "html": { "href": page },

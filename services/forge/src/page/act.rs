@@ -99,7 +99,8 @@ async fn carry_out(
     let needs = |least: Role| needs(role, user, least);
     if let (Some(check), Some(press)) = (fields.check, &fields.press) {
         needs(Role::Write)?;
-        hub.press(repository, user, check, Some(press)).await?;
+        // Without a button of the app's it is "Re-run".
+        hub.press(repository, user, check, Some(press.as_str()).filter(|press| !press.is_empty())).await?;
         return Ok(String::new());
     }
     let action = fields.r#do.as_deref().unwrap_or("comment");

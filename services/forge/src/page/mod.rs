@@ -2,6 +2,7 @@
 //! with one small script of our own that refreshes the thread.
 
 mod act;
+mod deployments;
 pub(crate) mod markdown;
 mod open;
 mod view;
@@ -38,6 +39,7 @@ static TEMPLATES: LazyLock<Result<Environment<'static>, minijinja::Error>> = Laz
     templates.add_template("repository.html", include_str!("templates/repository.html"))?;
     templates.add_template("live.html", include_str!("templates/live.html"))?;
     templates.add_template("pull.html", include_str!("templates/pull.html"))?;
+    templates.add_template("deployments.html", include_str!("templates/deployments.html"))?;
     templates.add_template("error.html", include_str!("templates/error.html"))?;
     Ok(templates)
 });
@@ -51,6 +53,7 @@ pub(crate) fn router() -> Router<Arc<Hub>> {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/{owner}/{repo}", get(open::repository))
         .route("/{owner}/{repo}/pulls", get(open::repository).post(open::open))
+        .route("/{owner}/{repo}/deployments", get(deployments::show))
         .route("/{owner}/{repo}/pull/{number}", get(pull).post(act::act))
         .route("/{owner}/{repo}/issues/{number}", get(pull).post(act::act))
         .route("/{owner}/{repo}/pull/{number}/thread", get(thread))

@@ -127,7 +127,8 @@ async fn show(
         Some(base) => bare.unmerged(base).await?,
         None => Vec::new(),
     };
-    let taken = |name: &str| open.iter().any(|issue| issue.pull.as_ref().is_some_and(|pull| pull.head_ref == name));
+    let taken =
+        |name: &str| open.iter().any(|issue| issue.pull.as_ref().is_some_and(|pull| pull.comes_from(None, name)));
     tips.retain(|tip| names::is_ref(&tip.branch) && !taken(&tip.branch));
     let (fields, problem) = attempt.unzip();
     let wanted = fields.map(|fields| fields.user.as_str());

@@ -17,6 +17,8 @@ use crate::store::{self, Page};
 const COMMENTS: usize = 500;
 const FILES: usize = 100;
 const LINES: usize = 400;
+/// Most annotations of one check.
+const ANNOTATIONS: usize = 50;
 
 pub(super) async fn index(hub: &Hub) -> Result<Value> {
     let all = hub.store.read(store::repositories).await?;
@@ -160,7 +162,10 @@ fn describe(pull: &Pull, facts: &Facts) -> Value {
         _ => ("Up to date with its base, and can be merged.", "dim"),
     };
     json!({
-        "head": pull.head_ref,
+        "head": match &pull.fork {
+            None => pull.head_ref.clone(),
+            Some(fork) => format!("{}:{}", fork.owner.login, pull.head_ref),
+        },
         "base": pull.base_ref,
         "sha": pull.head_sha.get(..7),
         "merge": merge,
@@ -211,11 +216,24 @@ fn check(run: &CheckRun) -> Value {
         "summary": fields.summary.as_deref().map(markdown::render),
         "url": web(fields.details_url.as_deref()),
         "actions": fields.actions,
+        "annotations": fields.annotations.iter().take(ANNOTATIONS).map(annotation).collect::<Vec<_>>(),
+        "hidden": fields.annotations.len().saturating_sub(ANNOTATIONS),
+    })
+}
+
+/// Where something is wrong, and what.
+fn annotation(one: &Value) -> Value {
+    let line = one["start_line"].as_i64().unwrap_or_default();
+    json!({
+        "place": format!("{}:{line}", one["path"].as_str().unwrap_or_default()),
+        "level": one["annotation_level"],
+        "title": one["title"],
+        "message": one["message"],
     })
 }
 
 /// Only addresses that a link may lead to.
-fn web(url: Option<&str>) -> Option<&str> {
+pub(super) fn web(url: Option<&str>) -> Option<&str> {
     url.filter(|url| url.starts_with("http://") || url.starts_with("https://"))
 }
 

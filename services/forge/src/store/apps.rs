@@ -127,6 +127,11 @@ pub(crate) fn app(db: &Connection, id: i64) -> Result<Option<App>> {
     maybe(db, &format!("{APP} WHERE a.id = ?1"), [id], read)
 }
 
+/// The App of a bot.
+pub(crate) fn app_of_bot(db: &Connection, bot: i64) -> Result<Option<App>> {
+    maybe(db, &format!("{APP} WHERE a.user_id = ?1"), [bot], read)
+}
+
 /// Installs an App for an owner, or changes what it is installed for.
 pub(crate) fn install(db: &Connection, app: i64, account: &User, selected: Option<&[i64]>) -> Result<i64> {
     db.execute(

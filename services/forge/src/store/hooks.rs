@@ -7,9 +7,10 @@ use crate::clock::now;
 use crate::error::Result;
 use crate::model::{Delivery, Hook, Outcome};
 
-const SELECT: &str = "SELECT id, url, secret, form, events, active, created_at, updated_at FROM hooks";
+const SELECT: &str =
+    "SELECT id, url, secret, form, events, active, created_at, updated_at, repository_id, app_id FROM hooks";
 const SELECT_DELIVERY: &str = "SELECT d.id, d.hook_id, d.guid, d.event, d.action, d.payload, d.redelivery, \
-     d.delivered_at, d.outcome, h.repository_id FROM deliveries d JOIN hooks h ON h.id = d.hook_id";
+     d.delivered_at, d.outcome, coalesce(d.repository_id, h.repository_id), d.installation_id FROM deliveries d JOIN hooks h ON h.id = d.hook_id";
 
 /// A webhook to be made or changed.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Hook> {
         active: row.get(5)?,
         created_at: row.get(6)?,
         updated_at: row.get(7)?,
+        repository_id: row.get(8)?,
+        app_id: row.get(9)?,
     })
 }
 
@@ -39,7 +42,6 @@ fn read_delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     let outcome: Option<String> = row.get(8)?;
     Ok(Delivery {
         id: row.get(0)?,
-        hook_id: row.get(1)?,
         guid: row.get(2)?,
         event: row.get(3)?,
         action: row.get(4)?,
@@ -48,6 +50,7 @@ fn read_delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         delivered_at: row.get(7)?,
         outcome: outcome.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
         repository_id: row.get(9)?,
+        installation_id: row.get(10)?,
     })
 }
 
@@ -92,12 +95,43 @@ pub(crate) fn delete_hook(db: &Connection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Queues an event for one hook.
-pub(crate) fn enqueue(db: &Connection, hook: i64, event: &str, action: Option<&str>, payload: &str) -> Result<()> {
+/// The webhook of an app.
+pub(crate) fn app_hook(db: &Connection, app: i64) -> Result<Option<Hook>> {
+    maybe(db, &format!("{SELECT} WHERE app_id = ?1"), [app], read)
+}
+
+/// The webhooks of all apps.
+pub(crate) fn app_hooks(db: &Connection) -> Result<Vec<Hook>> {
+    rows(db, &format!("{SELECT} WHERE app_id IS NOT NULL ORDER BY id"), [], read)
+}
+
+/// Makes the webhook of an app, or brings it up to date.
+pub(crate) fn put_app_hook(db: &Connection, app: i64, new: &NewHook) -> Result<i64> {
+    if let Some(hook) = app_hook(db, app)? {
+        return update_hook(db, hook.id, new).map(|()| hook.id);
+    }
     db.execute(
-        "INSERT INTO deliveries (hook_id, guid, event, action, payload, redelivery, delivered_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
-        params![hook, uuid::Uuid::new_v4().to_string(), event, action, payload, now()],
+        "INSERT INTO hooks (app_id, url, secret, form, events, active, created_at, updated_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+        params![app, new.url, new.secret, new.form, serde_json::to_string(&new.events)?, new.active, now()],
+    )?;
+    Ok(db.last_insert_rowid())
+}
+
+/// Queues an event of a repository for one hook.
+pub(crate) fn enqueue(
+    db: &Connection,
+    hook: &Hook,
+    repository: i64,
+    installation: Option<i64>,
+    (event, action): (&str, Option<&str>),
+    payload: &str,
+) -> Result<()> {
+    let guid = uuid::Uuid::new_v4().to_string();
+    db.execute(
+        "INSERT INTO deliveries (hook_id, guid, event, action, payload, redelivery, delivered_at, repository_id, \
+         installation_id) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8)",
+        params![hook.id, guid, event, action, payload, now(), repository, installation],
     )?;
     Ok(())
 }
@@ -105,9 +139,10 @@ pub(crate) fn enqueue(db: &Connection, hook: i64, event: &str, action: Option<&s
 /// Queues a delivery again, under the same GUID.
 pub(crate) fn redeliver(db: &Connection, delivery: &Delivery) -> Result<()> {
     db.execute(
-        "INSERT INTO deliveries (hook_id, guid, event, action, payload, redelivery, delivered_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)",
-        params![delivery.hook_id, delivery.guid, delivery.event, delivery.action, delivery.payload, now()],
+        "INSERT INTO deliveries (hook_id, guid, event, action, payload, redelivery, delivered_at, repository_id, \
+         installation_id) SELECT hook_id, guid, event, action, payload, 1, ?2, repository_id, installation_id \
+         FROM deliveries WHERE id = ?1",
+        params![delivery.id, now()],
     )?;
     Ok(())
 }
@@ -117,10 +152,14 @@ pub(crate) fn waiting_hooks(db: &Connection) -> Result<Vec<i64>> {
     rows(db, "SELECT DISTINCT hook_id FROM deliveries WHERE outcome IS NULL", [], |row| row.get(0))
 }
 
-/// The oldest delivery that a hook still has to send, and where.
-pub(crate) fn next_delivery(db: &Connection, hook: i64) -> Result<Option<(Delivery, Hook)>> {
-    let sql = format!("{SELECT_DELIVERY} WHERE d.hook_id = ?1 AND d.outcome IS NULL ORDER BY d.id LIMIT 1");
-    let Some(delivery) = maybe(db, &sql, [hook], read_delivery)? else { return Ok(None) };
+/// The oldest delivery that a hook still has to send, and where; none of those that are held back.
+pub(crate) fn next_delivery(db: &Connection, hook: i64, back: &[i64]) -> Result<Option<(Delivery, Hook)>> {
+    let sql = format!(
+        "{SELECT_DELIVERY} WHERE d.hook_id = ?1 AND d.outcome IS NULL \
+         AND d.id NOT IN (SELECT value FROM json_each(?2)) ORDER BY d.id LIMIT 1"
+    );
+    let back = serde_json::to_string(back)?;
+    let Some(delivery) = maybe(db, &sql, params![hook, back], read_delivery)? else { return Ok(None) };
     let hook = maybe(db, &format!("{SELECT} WHERE id = ?1"), [hook], read)?;
     Ok(hook.map(|hook| (delivery, hook)))
 }

@@ -6,12 +6,12 @@ use super::users::{read_user, user_by_id};
 use super::{Page, labels, maybe, rows};
 use crate::clock::now;
 use crate::error::Result;
-use crate::model::{Issue, Pull, User};
+use crate::model::{Fork, Issue, Pull, User};
 
 const SELECT: &str = "SELECT i.id, i.number, i.title, i.body, i.open, i.created_at, i.updated_at, i.closed_at, \
      i.closed_by, (SELECT count(*) FROM comments c WHERE c.issue_id = i.id), u.id, u.login, u.role, \
      p.head_ref, p.head_sha, p.base_ref, p.base_sha, p.draft, p.merged_at, p.merged_by, p.merge_commit_sha, \
-     p.merging_sha, p.merging_by \
+     p.merging_sha, p.merging_by, p.head_repository_id, p.head_owner_id \
      FROM issues i JOIN users u ON u.id = i.user_id LEFT JOIN pulls p ON p.issue_id = i.id";
 
 /// Which issues, in which order.
@@ -22,6 +22,8 @@ pub(crate) struct Filter {
     pub(crate) labels: Vec<String>,
     pub(crate) creator: Option<String>,
     pub(crate) head_ref: Option<String>,
+    /// Whose the head is; an empty name is the repository's own owner.
+    pub(crate) head_owner: Option<String>,
     pub(crate) base_ref: Option<String>,
     pub(crate) ascending: bool,
     pub(crate) by_update: bool,
@@ -32,6 +34,7 @@ struct Raw {
     closed_by: Option<i64>,
     merged_by: Option<i64>,
     merging: Option<(String, i64)>,
+    fork: Option<(i64, i64)>,
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Raw> {
@@ -40,6 +43,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Raw> {
         None => None,
         Some(head_ref) => Some(Pull {
             head_ref,
+            fork: None,
             head_sha: row.get(14)?,
             base_ref: row.get(15)?,
             base_sha: row.get(16)?,
@@ -66,7 +70,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Raw> {
         labels: Vec::new(),
         pull,
     };
-    Ok(Raw { issue, closed_by: row.get(8)?, merged_by: row.get(19)?, merging: merging.0.zip(merging.1) })
+    let fork: (Option<i64>, Option<i64>) = (row.get(23)?, row.get(24)?);
+    let (merging, fork) = (merging.0.zip(merging.1), fork.0.zip(fork.1));
+    Ok(Raw { issue, closed_by: row.get(8)?, merged_by: row.get(19)?, merging, fork })
 }
 
 /// Adds what a join would multiply.
@@ -75,6 +81,10 @@ fn complete(db: &Connection, raw: Raw) -> Result<Issue> {
     issue.labels = labels::labels_of(db, issue.id)?;
     issue.closed_by = raw.closed_by.map(|id| user_by_id(db, id)).transpose()?;
     if let Some(pull) = &mut issue.pull {
+        if let Some((id, owner)) = raw.fork {
+            let repository = Some(super::repository_by_id(db, id)?).filter(|found| !found.deleted).map(Box::new);
+            pull.fork = Some(Fork { id, owner: user_by_id(db, owner)?, repository });
+        }
         pull.merged_by = raw.merged_by.map(|id| user_by_id(db, id)).transpose()?;
         pull.merging =
             raw.merging.map(|(sha, id)| Ok::<_, crate::error::Error>((sha, user_by_id(db, id)?))).transpose()?;
@@ -112,6 +122,13 @@ pub(crate) fn issues(db: &Connection, repository: i64, filter: &Filter, page: Pa
     {
         if let Some(value) = value {
             and(condition, Box::new(value.clone()));
+        }
+    }
+    match filter.head_owner.as_deref() {
+        None => {}
+        Some("") => and("p.head_owner_id IS NULL AND ?", Box::new(true)),
+        Some(owner) => {
+            and("p.head_owner_id = (SELECT id FROM users WHERE login = ?)", Box::new(owner.to_owned()));
         }
     }
     let column = if filter.by_update { "i.updated_at" } else { "i.created_at" };

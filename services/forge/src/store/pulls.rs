@@ -10,8 +10,18 @@ use crate::model::{Issue, Pull, User};
 
 pub(crate) fn create_pull(db: &Connection, issue: i64, pull: &Pull) -> Result<()> {
     db.execute(
-        "INSERT INTO pulls (issue_id, head_ref, head_sha, base_ref, base_sha, draft) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![issue, pull.head_ref, pull.head_sha, pull.base_ref, pull.base_sha, pull.draft],
+        "INSERT INTO pulls (issue_id, head_ref, head_sha, base_ref, base_sha, draft, head_repository_id, \
+         head_owner_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            issue,
+            pull.head_ref,
+            pull.head_sha,
+            pull.base_ref,
+            pull.base_sha,
+            pull.draft,
+            pull.fork.as_ref().map(|fork| fork.id),
+            pull.fork.as_ref().map(|fork| fork.owner.id)
+        ],
     )?;
     Ok(())
 }
@@ -30,6 +40,12 @@ pub(crate) fn set_head(db: &Connection, issue: i64, sha: &str) -> Result<()> {
 pub(crate) fn set_base(db: &Connection, issue: i64, sha: &str) -> Result<()> {
     db.execute("UPDATE pulls SET base_sha = ?2 WHERE issue_id = ?1", params![issue, sha])?;
     Ok(())
+}
+
+/// Has a pull request go into another branch.
+pub(crate) fn set_base_ref(db: &Connection, issue: i64, branch: &str, sha: &str) -> Result<()> {
+    db.execute("UPDATE pulls SET base_ref = ?2, base_sha = ?3 WHERE issue_id = ?1", params![issue, branch, sha])?;
+    super::touch(db, issue)
 }
 
 pub(crate) fn set_draft(db: &Connection, issue: i64, draft: bool) -> Result<()> {

@@ -7,10 +7,14 @@ use super::{maybe, rows};
 use crate::error::Result;
 use crate::model::{Role, User};
 
+/// Stands for the role of an organization, which has none.
+pub(super) const ORGANIZATION: &str = "organization";
+
 /// Columns of a user, read by [`read_user`].
 pub(super) fn read_user(row: &Row<'_>, at: usize) -> rusqlite::Result<User> {
     let role: String = row.get(at + 2)?;
-    Ok(User { id: row.get(at)?, login: row.get(at + 1)?, role: role.parse().unwrap_or(Role::None) })
+    let organization = role == ORGANIZATION;
+    Ok(User { id: row.get(at)?, login: row.get(at + 1)?, role: role.parse().unwrap_or(Role::None), organization })
 }
 
 /// Makes a user, or gives an existing one the role.

@@ -208,11 +208,13 @@ async fn several_mutations_are_done_in_order_and_fail_alone() {
     let run_id = &data["made"]["checkRun"]["databaseId"];
     let rest = world.get(&format!("/check-runs/{run_id}")).await.json;
     assert_eq!((&rest["node_id"], &rest["status"]), (&data["made"]["checkRun"]["id"], &json!("in_progress")));
-    let noted = world.get(&format!("/check-runs/{run_id}/annotations")).await.json;
+    let mut noted = world.get(&format!("/check-runs/{run_id}/annotations")).await.json;
+    assert!(noted[0].as_object_mut().unwrap().remove("blob_href").unwrap().as_str().unwrap().ends_with("/kfops.yaml"));
     assert_eq!(
         noted,
         json!([{ "path": "kfops.yaml", "start_line": 1, "end_line": 2, "start_column": 3,
-                 "annotation_level": "failure", "message": "bad" }])
+                 "end_column": null, "annotation_level": "failure", "title": null, "message": "bad",
+                 "raw_details": null }])
     );
     let sent = receiver.wait("issue_comment.created").await.json();
     assert_eq!((&sent["comment"]["node_id"], &sent["sender"]["login"]), (&comment["id"], &json!(BOT)));

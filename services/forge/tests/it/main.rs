@@ -3,14 +3,21 @@
 
 mod api;
 mod app;
+mod apps;
 mod checks;
 mod contents;
+mod deployments;
+mod exchange;
+mod faults;
+mod forks;
 mod git_http;
 mod graphql;
 mod hooks;
 mod open;
 mod pages;
+mod places;
 mod pulls;
 mod restart;
 mod schema;
+mod webhooks;
 mod world;

@@ -110,7 +110,12 @@ impl Answer {
 
 pub(crate) fn settings(folder: &Path) -> Settings {
     // The bot of these tests has a token, where GitHub has an App; app.rs has a real one.
-    Settings { bot_tokens_are_apps: true, ..Settings::new(folder.join("forge")) }
+    let mut settings = Settings { bot_tokens_are_apps: true, ..Settings::new(folder.join("forge")) };
+    // Every exchange of every test, for whoever holds them against GitHub's description afterwards.
+    if let Some(logs) = std::env::var_os("KFOPS_EXCHANGE_LOGS") {
+        settings.exchange_log = Some(PathBuf::from(logs).join(format!("{}.jsonl", uuid::Uuid::new_v4())));
+    }
+    settings
         .account(BOT, Role::Write, token(BOT))
         .account("author", Role::Write, token("author"))
         .account("boss", Role::Maintain, token("boss"))
