@@ -8,7 +8,6 @@
 
 mod api;
 mod app_calls;
-mod apps;
 mod caller;
 mod clock;
 mod deliver;
@@ -32,6 +31,7 @@ mod page;
 mod places;
 mod pulls;
 mod retarget;
+mod registration;
 mod settings;
 mod setup;
 mod smart_http;
@@ -39,11 +39,11 @@ mod store;
 mod sync;
 mod talk;
 
-pub use apps::AppRegistration;
 pub use faults::{Fault, Faults, Pick, Requests, Status, WebhookFault, Webhooks};
 pub use forge::{Forge, NewPullRequest};
 pub use import::Imported;
 pub use model::Role;
+pub use registration::AppRegistration;
 pub use settings::{Account, Settings};
 
 /// The GraphQL schema that the forge serves, in GraphQL's own language: a part of GitHub's.

@@ -19,9 +19,10 @@ async fn five_processes_carry_a_command() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let tree = fixture::repository(&root.join("iris"), &["first"], &[]).await;
-    let settings = kfops_forge::Settings { bot_tokens_are_apps: true, ..kfops_forge::Settings::new(root.join("forge")) }
-        .account("author", Role::Admin, "author-token")
-        .account("kfops[bot]", Role::Admin, "bot-token");
+    let settings =
+        kfops_forge::Settings { bot_tokens_are_apps: true, ..kfops_forge::Settings::new(root.join("forge")) }
+            .account("author", Role::Admin, "author-token")
+            .account("kfops[bot]", Role::Admin, "bot-token");
     let forge = Forge::start(settings).await.unwrap();
     forge.import_repository("local", "iris", tree.path()).await.unwrap();
 

@@ -7,12 +7,14 @@ mod deployment;
 mod enums;
 mod fault;
 mod input;
+mod issue;
 mod mutation;
 mod node;
 mod page;
 mod pull;
 mod query;
 mod repository;
+mod rollup;
 mod serve;
 mod talk;
 

@@ -2,15 +2,17 @@
 
 use async_graphql::{ID, Interface, Result};
 
+use super::Session;
 use super::actor::{App, Bot, User};
-use super::check::{CheckRun, StatusContext};
-use super::commit::{Blob, Commit, PullRequestCommit, Ref, StatusCheckRollup, Tree};
+use super::check::{CheckRun, CheckSuite, StatusContext};
+use super::commit::{Blob, Commit, PullRequestCommit, Ref, Tree};
 use super::deployment::{Deployment, DeploymentStatus};
 use super::fault::{no_node, refusal};
-use super::pull::{Issue, Labelable, PullRequest, labelable};
+use super::issue::{Issue, Labelable, labelable};
+use super::pull::PullRequest;
 use super::repository::Repository;
+use super::rollup::StatusCheckRollup;
 use super::talk::{IssueComment, Label, PullRequestReview};
-use super::{Session, check::CheckSuite};
 use crate::error::Error;
 use crate::node_id::NodeId;
 use crate::{names, store};
@@ -27,7 +29,7 @@ pub(super) enum Node {
     Commit(Commit),
     Deployment(Deployment),
     DeploymentStatus(DeploymentStatus),
-    Issue(Issue),
+    Issue(Box<Issue>),
     IssueComment(IssueComment),
     Label(Label),
     PullRequest(Box<PullRequest>),
@@ -98,7 +100,7 @@ async fn look(session: &Session, id: &NodeId) -> Result<Option<Node>, Error> {
         "I" | "PR" => {
             let issue = session.hub.issue(&repository, number).await?;
             match (labelable(repository, issue), id.kind.as_str()) {
-                (Labelable::PullRequest(found), "PR") => Some(Node::PullRequest(Box::new(found))),
+                (Labelable::PullRequest(found), "PR") => Some(Node::PullRequest(found)),
                 (Labelable::Issue(found), "I") => Some(Node::Issue(found)),
                 _ => None,
             }

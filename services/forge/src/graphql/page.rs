@@ -6,10 +6,10 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::check::{CheckRun, CheckSuite};
 use super::commit::PullRequestCommit;
-use super::commit::StatusCheckRollupContext;
 use super::deployment::{Deployment, DeploymentStatus};
 use super::fault::fault;
 use super::pull::PullRequest;
+use super::rollup::StatusCheckRollupContext;
 use super::talk::{IssueComment, Label, PullRequestReview};
 
 /// Most nodes of one connection.

@@ -76,10 +76,7 @@ const APP: &str = "SELECT a.id, a.slug, a.public_key, a.permissions, a.events, a
      b.id, b.login, b.role, o.id, o.login, o.role FROM apps a JOIN users b ON b.id = a.user_id \
      JOIN users o ON o.id = a.owner_id";
 
-fn json<T: serde::de::DeserializeOwned>(text: &str) -> T
-where
-    T: Default,
-{
+fn json<T: serde::de::DeserializeOwned + Default>(text: &str) -> T {
     serde_json::from_str(text).unwrap_or_default()
 }
 

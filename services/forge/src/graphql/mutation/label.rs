@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::super::Session;
 use super::super::fault::{no_node, refusal};
+use super::super::issue::{Labelable, labelable};
 use super::super::node::{Node, find, repository};
-use super::super::pull::{Labelable, labelable};
 use super::super::talk::Label;
 use crate::api::labels;
 use crate::error::Error;
