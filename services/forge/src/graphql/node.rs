@@ -24,7 +24,7 @@ pub(super) enum Node {
     App(App),
     Blob(Blob),
     Bot(Bot),
-    CheckRun(CheckRun),
+    CheckRun(Box<CheckRun>),
     CheckSuite(CheckSuite),
     Commit(Commit),
     Deployment(Deployment),
@@ -122,7 +122,7 @@ async fn look(session: &Session, id: &NodeId) -> Result<Option<Node>, Error> {
         }
         "CR" => {
             let run = store.read(move |db| store::check_run(db, home, row)).await?;
-            run.map(|run| Node::CheckRun(CheckRun { repository, run }))
+            run.map(|run| Node::CheckRun(Box::new(CheckRun { repository, run })))
         }
         "DE" => {
             let deployment = store.read(move |db| store::deployment(db, home, row)).await?;

@@ -46,7 +46,7 @@ impl World {
         repository(&source);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let front = format!("http://{}", listener.local_addr().unwrap());
-        let mut settings = Settings::new(folder.path().join("forge"))
+        let mut settings = Settings { bot_tokens_are_apps: true, ..Settings::new(folder.path().join("forge")) }
             .account(BOT, Role::Write, token(BOT))
             .account("boss", Role::Maintain, token("boss"))
             .account("author", Role::Write, token("author"))
