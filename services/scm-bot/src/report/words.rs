@@ -61,7 +61,7 @@ pub(super) fn failure(command: &Command) -> String {
     if !failure.log_tail.is_empty() {
         out.push_str(&format!(
             "\n\n<details><summary>Last lines of the log</summary>\n\n{}\n\n</details>",
-            block(&failure.log_tail)
+            block(&failure.log_tail, "text")
         ));
     }
     out
