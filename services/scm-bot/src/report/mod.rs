@@ -17,8 +17,9 @@ pub use comment::{comment, marker};
 pub use locks::{Held, Who, lock, waits_for_target, waits_for_turn};
 pub use metrics::{compare, number};
 pub use plan::{Argument, Found, Measured, Now, Plan, Serving, Verdict, plan};
-pub use status::{help, status};
+pub use status::{Place, help, status};
 pub use why::{Chain, Checked, Link, why};
+pub use words::sentence;
 
 #[cfg(test)]
 mod tests;
