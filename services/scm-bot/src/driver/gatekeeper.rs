@@ -124,7 +124,8 @@ impl Driver {
         self.command.progress(stage) == StepState::Succeeded
     }
 
-    async fn rule(
+    /// One rule's word.
+    pub(super) async fn rule(
         &mut self,
         command: &Command,
         has: Option<Permission>,

@@ -1,6 +1,7 @@
 //! Drives one command: observe, decide, act, until nothing is left to do.
 
 mod act;
+mod annotate;
 mod answer;
 mod choose;
 mod gatekeeper;
@@ -233,7 +234,9 @@ impl Driver {
         step.end = Some(now);
         let log_key = step.log_key.clone();
         if let Some(failure) = failure {
-            self.command.failure = Some(self.with_log(failure, &log_key).await);
+            let failure = self.with_log(failure, &log_key).await;
+            self.annotate(stage, &failure).await;
+            self.command.failure = Some(failure);
         }
         if stage == Stage::Gate && state == StepState::Succeeded {
             self.command.state = State::Accepted;

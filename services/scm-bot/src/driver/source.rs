@@ -6,7 +6,7 @@ use kfops_core::{Digest, Failure, Reason};
 use kfops_project::{Folder, Project, render};
 use kfops_store::{ArchiveLimits, SourceRef, extract_source};
 
-use super::{Done, Driver};
+use super::{Done, Driver, annotate};
 use crate::command::Source;
 
 impl Driver {
@@ -67,19 +67,28 @@ impl Driver {
         let folder = tempfile::tempdir().map_err(Failure::internal)?;
         extract_source(&self.engine.store, &source, folder.path(), ArchiveLimits::default()).await?;
         let loaded = tokio::task::spawn_blocking(move || {
-            let files = Folder::new(folder.path()).map_err(Failure::internal)?;
+            let files = Folder::new(folder.path()).map_err(|error| (Vec::new(), Failure::internal(error)))?;
             Project::load(&files).map_err(|problems| {
                 let errors = problems.iter().filter(|problem| problem.is_error()).count();
                 let first =
                     problems.iter().find(|problem| problem.is_error()).map(ToString::to_string).unwrap_or_default();
                 let more = if errors > 1 { format!(" (and {} more)", errors - 1) } else { String::new() };
-                Failure::new(Reason::ConfigInvalid, format!("{first}{more}"))
+                let failure = Failure::new(Reason::ConfigInvalid, format!("{first}{more}"))
                     .action("mend it and push; `kfc check` shows every problem beforehand")
-                    .log_tail(&render(&problems))
+                    .log_tail(&render(&problems));
+                (annotate::problems(&problems), failure)
             })
         })
         .await
-        .map_err(Failure::internal)??;
+        .map_err(Failure::internal)?;
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err((annotations, failure)) => {
+                self.command.annotations = annotations;
+                return Err(failure);
+            }
+        };
+        self.command.annotations = annotate::problems(&loaded.warnings);
         self.project = Some(loaded.project.clone());
         Ok(loaded.project)
     }

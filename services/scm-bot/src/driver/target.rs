@@ -46,7 +46,7 @@ pub(super) fn target(project: &Project, verb: Verb) -> Result<(String, &Target),
 
 /// The target's name, if the base branch names the same. Without a file in the base, the pull request's counts, but
 /// staging can't be production.
-fn agreed(project: &Project, base: Option<&Project>, branch: &str, verb: Verb) -> Result<String, Failure> {
+pub(super) fn agreed(project: &Project, base: Option<&Project>, branch: &str, verb: Verb) -> Result<String, Failure> {
     let (name, own) = target(project, verb)?;
     let environment = verb.environment().ok_or_else(|| Failure::internal("this verb deploys nothing"))?;
     let key = format!("environments.{}.namespace", environment.as_str());

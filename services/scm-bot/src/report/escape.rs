@@ -66,13 +66,13 @@ pub(super) fn code(foreign: &str, limit: usize) -> String {
     if clean.trim().is_empty() { String::new() } else { format!("`{}`", clean.trim()) }
 }
 
-/// A log in a code block whose fence it cannot close.
-pub(super) fn block(log: &str) -> String {
+/// A log, or a text of another kind, in a code block whose fence it cannot close.
+pub(super) fn block(log: &str, kind: &str) -> String {
     let clean: String =
         strip_ansi(log).chars().filter(|c| *c == '\n' || *c == '\t' || (!c.is_control() && !invisible(*c))).collect();
     let longest = clean.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
-    format!("{fence}text\n{}\n{fence}", clean.trim_end())
+    format!("{fence}{kind}\n{}\n{fence}", clean.trim_end())
 }
 
 /// Terminal sequences out of a log.
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_log_stays_in_its_block() {
-        let shown = block("\u{1b}[31mred\u{1b}[0m\n```\n</details>\n````\n@team");
+        let shown = block("\u{1b}[31mred\u{1b}[0m\n```\n</details>\n````\n@team", "text");
         assert!(shown.starts_with("`````text\nred\n```\n</details>"));
         assert!(shown.ends_with("\n`````"));
     }

@@ -2,14 +2,29 @@
 
 use std::{fmt::Write as _, time::SystemTime};
 
+use kfops_core::Failure;
+
 use super::{
     escape::{code, text},
-    words::{span, state},
+    locks::{Held, lock},
+    plan::Found,
+    words::{sentence, span, state},
 };
 use crate::{command::Command, gate::short, ports::Live, verb::Verb};
 
 /// Most commands in the answer of `/status`.
 const ROWS: usize = 10;
+
+/// What is live in one place, and who may change it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// e.g. `production`.
+    pub environment: &'static str,
+    /// Its lock.
+    pub lock: Found<Held>,
+    /// What answers there.
+    pub live: Found<Option<Live>>,
+}
 
 /// The verbs.
 #[must_use]
@@ -21,9 +36,15 @@ pub fn help() -> String {
     out + "\nA command stands at the start of a line of its own. An edited comment starts nothing.\n"
 }
 
-/// The commands of the pull request, newest first, and what is live.
+/// The commands of the pull request, newest first, the locks, and what is live. `unread`: why nobody knows the places.
 #[must_use]
-pub fn status(command: &Command, history: &[Command], live: &[(&str, Option<Live>)], now: SystemTime) -> String {
+pub fn status(
+    command: &Command,
+    history: &[Command],
+    unread: Option<&Failure>,
+    places: &[Place],
+    now: SystemTime,
+) -> String {
     let mut out = format!("**Status** at {}\n\n", code(short(command.commit()), 12));
     let others: Vec<&Command> =
         history.iter().filter(|other| other.id != command.id && !other.verb.only_reads()).collect();
@@ -48,19 +69,33 @@ pub fn status(command: &Command, history: &[Command], live: &[(&str, Option<Live
             .ok();
         }
     }
-    for (environment, live) in live {
-        match live {
-            Some(live) => writeln!(
-                out,
-                "\nLive in {environment}: {} · model {} · commit {} · run {}",
-                code(&live.revision, 80),
-                code(live.model.digest.get(..19).unwrap_or(&live.model.digest), 20),
-                code(short(&live.commit), 12),
-                code(&live.run, 64),
-            ),
-            None => writeln!(out, "\nNothing is live in {environment}."),
-        }
-        .ok();
+    if let Some(failure) = unread {
+        writeln!(out, "\n{}", sentence(failure)).ok();
+    }
+    for place in places {
+        out += &shown(place, now);
     }
     out
+}
+
+fn shown(place: &Place, now: SystemTime) -> String {
+    let environment = place.environment;
+    let live = match &place.live {
+        Ok(Some(live)) => format!(
+            "Live in {environment}: {} · model {} · commit {} · run {}",
+            code(&live.revision, 80),
+            code(live.model.digest.get(..19).unwrap_or(&live.model.digest), 20),
+            code(short(&live.commit), 12),
+            code(&live.run, 64),
+        ),
+        Ok(None) => format!("Nothing is live in {environment}."),
+        Err(failure) => {
+            format!("What is live in {environment} could not be found out: {}.", text(&failure.message, 300))
+        }
+    };
+    let held = match &place.lock {
+        Ok(held) => lock(held, now),
+        Err(failure) => format!("could not be found out: {}", text(&failure.message, 300)),
+    };
+    format!("\n{live}\nLock of {environment}: {held}\n")
 }

@@ -189,9 +189,18 @@ fn status_and_help() {
     other.outcome = Some(State::Failed);
     other.failure = Some(Failure::new(Reason::TaskFailed, "task train | failed"));
     other.ended = Some(at(65));
-    let shown = status(&status_command, &[other], &[("production", None)], at(100));
+    let place = Place {
+        environment: "production",
+        lock: Ok(Held { environment: "production", holder: None, since: None, queue: Vec::new() }),
+        live: Ok(None),
+    };
+    let away = Failure::new(Reason::WorkerUnavailable, "nobody answers");
+    let lost = Place { environment: "staging", lock: Err(away.clone()), live: Err(away) };
+    let shown = status(&status_command, &[other], None, &[place, lost], at(100));
     assert!(shown.contains("| /build\\_run `c-2` | failed | `3f2c1e7` | 1 m 5 s | task train \\| failed |"), "{shown}");
-    assert!(shown.contains("Nothing is live in production."));
+    assert!(shown.contains("Nothing is live in production.\nLock of production: free\n"), "{shown}");
+    assert!(shown.contains("What is live in staging could not be found out: nobody answers.\n"), "{shown}");
+    assert!(shown.contains("Lock of staging: could not be found out: nobody answers\n"), "{shown}");
     for verb in Verb::ALL {
         assert!(help().contains(verb.usage()));
     }

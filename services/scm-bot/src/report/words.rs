@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use kfops_core::Failure;
+
 use super::escape::{block, text};
 use crate::{
     command::{Command, State},
@@ -61,7 +63,7 @@ pub(super) fn failure(command: &Command) -> String {
     if !failure.log_tail.is_empty() {
         out.push_str(&format!(
             "\n\n<details><summary>Last lines of the log</summary>\n\n{}\n\n</details>",
-            block(&failure.log_tail)
+            block(&failure.log_tail, "text")
         ));
     }
     out
@@ -105,6 +107,14 @@ pub(super) fn still_true(command: &Command) -> String {
         }
         previous => format!("Live stays {}.", text(previous, 80)),
     }
+}
+
+/// What happened and what to do, as one paragraph.
+#[must_use]
+pub fn sentence(failure: &Failure) -> String {
+    let action =
+        if failure.action.is_empty() { String::new() } else { format!(" {}.", capital(&text(&failure.action, 600))) };
+    format!("{}.{action}", capital(&text(&failure.message, 1000)))
 }
 
 pub(super) fn capital(sentence: &str) -> String {

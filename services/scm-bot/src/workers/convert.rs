@@ -95,7 +95,8 @@ pub(super) fn rollout(work: &Work) -> pb_serving::Rollout {
         sample_path: serving.sample.clone().unwrap_or_default(),
         golden_path: serving.golden.clone().unwrap_or_default(),
         model: Some(common::Model { uri: model.uri.clone(), digest: model.digest.clone(), size_bytes: model.size }),
-        run: format!("runs/{run}"),
+        // A preview may come before the run.
+        run: if run.is_empty() { String::new() } else { format!("runs/{run}") },
         fence: i64::try_from(*fence).unwrap_or(i64::MAX),
         strategy: Some(pb_serving::Strategy {
             canary: strategy.canary.iter().map(|percent| i32::from(*percent)).collect(),

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use kfops_core::{Failure, Reason};
+use kfops_core::{Digest, Failure, Hasher, Reason};
 use object_store::{ObjectStore, ObjectStoreExt as _, local::LocalFileSystem, path::Path as Key};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -106,6 +106,17 @@ impl Store {
     pub async fn get(&self, key: &str) -> Result<Bytes, Failure> {
         let object = within(key, self.inner.get(&parse(key)?)).await?;
         within(key, object.bytes()).await
+    }
+
+    /// Digest of an object's bytes, read piece by piece.
+    pub async fn digest(&self, key: &str) -> Result<Digest, Failure> {
+        let object = self.inner.get(&parse(key)?).await.map_err(|error| failure(key, &error))?;
+        let mut hasher = Hasher::default();
+        let mut pieces = object.into_stream();
+        while let Some(piece) = pieces.try_next().await.map_err(|error| failure(key, &error))? {
+            hasher.update(piece);
+        }
+        Ok(hasher.finish())
     }
 
     /// Whether there is an object.
