@@ -1,9 +1,10 @@
-//! The whole service over real gRPC and HTTP, with scripted workers and a small GitHub.
+//! The whole service: conversations in a simulated world (`sim`), and its adapters over real gRPC.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is wrong ends")]
 
-mod github;
+mod grpc;
 mod repository;
 mod resume;
+mod sim;
 mod stories;
 mod traces;
 mod wire;

@@ -1,7 +1,12 @@
 //! A model repository as GitHub would pack it.
 
-use std::io::Write as _;
+use std::{
+    collections::HashMap,
+    io::Write as _,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
+use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
 /// kfops.yaml of the tests' repository.
@@ -28,14 +33,22 @@ environments:
   production: {namespace: iris}
 ";
 
+/// The archive of a commit; made once for each text.
+pub(crate) fn archived(commit: &str, project: &str) -> Bytes {
+    static MADE: LazyLock<Mutex<HashMap<String, Bytes>>> = LazyLock::new(Mutex::default);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = format!("{commit}\n{project}");
+    made.entry(key).or_insert_with(|| archive(commit, project).into()).clone()
+}
+
 /// A gzip-compressed tar archive with one top folder.
-pub(crate) fn archive(project: &str) -> Vec<u8> {
+fn archive(commit: &str, project: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, text) in [("kfops.yaml", project), ("pipelines/iris.py", "pass\n")] {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, format!("o-r-abc/{path}"), text.as_bytes()).unwrap();
+        tar.append_data(&mut header, format!("o-r-{commit}/{path}"), text.as_bytes()).unwrap();
     }
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(&tar.into_inner().unwrap()).unwrap();

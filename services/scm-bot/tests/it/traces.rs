@@ -71,7 +71,7 @@ const ROOT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 #[tokio::test]
 async fn a_command_is_one_trace() {
     let (collector, endpoint) = Collector::start().await;
-    let mut world = World::traced(Some(endpoint)).await;
+    let mut world = World::with(Some(endpoint), None).await;
     let payload = comment_payload(1, 77, "author", "/build_run\n/deploy");
     let accepted = world.deliver("g-1", "issue_comment", payload, Some(ROOT)).await.unwrap();
     let built = world.ended(&accepted.commands[0]).await;
@@ -102,9 +102,10 @@ async fn a_command_is_one_trace() {
     assert_eq!((root.name.as_str(), hex(&root.span_id).as_str()), ("command /build_run", "00f067aa0ba902b7"));
     // What the workers were told is a span that is there.
     let ids: HashSet<String> = spans.iter().map(|span| hex(&span.span_id)).collect();
-    let told = world.workers.with(|data| data.traces.clone());
-    for (name, trace) in told.iter().filter(|(_, trace)| trace.contains(&built.trace_id)) {
-        assert!(ids.contains(trace.split('-').nth(2).unwrap()), "{name} hangs in the air");
+    let told: Vec<_> = world.sim.with(|state| state.jobs.all.values().map(|job| (job.name(), job.trace)).collect());
+    assert_eq!(told.len(), 4);
+    for (name, trace) in told.iter().filter(|(_, trace)| trace.trace_id.to_string() == built.trace_id) {
+        assert!(ids.contains(&trace.span_id.to_string()), "{name} hangs in the air");
     }
     let deploy = collector.trace(&deployed.trace_id).await;
     let root = deploy.iter().find(|span| span.parent_span_id.is_empty()).unwrap();

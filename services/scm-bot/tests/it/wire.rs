@@ -20,7 +20,7 @@ async fn a_delivery_counts_once() {
         assert_eq!((again.commands.len(), again.duplicate), (0, true), "{id}");
     }
     assert_eq!(world.ended(&first.commands[0]).await.state(), State::Succeeded);
-    assert_eq!(world.workers.with(|data| data.builds_asked.len()), 1);
+    assert_eq!(world.sim.with(|state| state.jobs.of("builds").len()), 1);
 }
 
 #[tokio::test]
@@ -98,10 +98,11 @@ async fn a_watch_ends_with_the_terminal_snapshot() {
 
 #[tokio::test]
 async fn logs_are_read_in_pieces() {
-    let mut world = World::new().await;
-    let store = kfops_store::Store::open(&world.settings.store).unwrap();
-    store.put("logs/builds/x/trainer.log", "x".repeat(100_000)).await.unwrap();
-    let command = world.told(1, "author", "/build").await;
+    let world = World::new().await;
+    world.store.put("logs/builds/x/trainer.log", "x".repeat(100_000)).await.unwrap();
+    let accepted =
+        world.deliver("g-1", "issue_comment", comment_payload(1, 1, "author", "/build"), None).await.unwrap();
+    let command = world.ended(&accepted.commands[0]).await;
     let request = pb::ReadCommandLogRequest { name: command.name.clone(), step: "image trainer".into() };
     let pieces: Vec<_> = world.commands().read_command_log(request).await.unwrap().into_inner().collect().await;
     let sizes: Vec<_> = pieces.into_iter().map(|piece| piece.unwrap().data.len()).collect();

@@ -10,11 +10,8 @@ use std::{
 use futures::{Stream, StreamExt as _};
 use kfops_core::{Failure, Reason};
 use kfops_proto::{build as pb_build, common, pipeline as pb_pipeline, serving as pb_serving};
-use kfops_rpc::{failure_to_proto, status_of};
-use tokio::sync::watch;
+use kfops_rpc::status_of;
 use tonic::{Request, Response, Status, service::Routes};
-
-use crate::world::Events;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Snapshots<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -33,30 +30,17 @@ pub(crate) struct Data {
     pub(crate) builds_asked: Vec<pb_build::Build>,
     /// traceparent of each Create.
     pub(crate) traces: BTreeMap<String, String>,
-    /// Collections whose work fails, and how.
-    pub(crate) failing: BTreeMap<&'static str, Failure>,
-    /// Collections whose work does not end by itself.
-    pub(crate) held: BTreeSet<&'static str>,
     pub(crate) canceled: BTreeSet<String>,
+    pub(crate) promoted: BTreeSet<String>,
     pub(crate) live: BTreeMap<String, String>,
 }
 
-#[derive(Clone)]
-pub(crate) struct Workers {
-    data: Arc<Mutex<Data>>,
-    changed: watch::Sender<()>,
-    events: Events,
-}
+#[derive(Clone, Default)]
+pub(crate) struct Workers(Arc<Mutex<Data>>);
 
 impl Workers {
-    pub(crate) fn new(events: Events) -> Self {
-        Self { data: Arc::default(), changed: watch::channel(()).0, events }
-    }
-
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Data) -> T) -> T {
-        let result = look(&mut self.data.lock().unwrap());
-        self.changed.send_replace(());
-        result
+        look(&mut self.0.lock().unwrap())
     }
 
     pub(crate) fn routes(&self) -> Routes {
@@ -77,7 +61,6 @@ impl Workers {
         table: impl Fn(&mut Data) -> &mut BTreeMap<String, T>,
         new: T,
     ) -> T {
-        self.events.before().await;
         let kept = self.with(|data| {
             if !table(data).contains_key(&name) {
                 data.begun.push(name.clone());
@@ -85,7 +68,6 @@ impl Workers {
             data.traces.entry(name.clone()).or_insert(trace.unwrap_or_default());
             table(data).entry(name).or_insert(new).clone()
         });
-        self.events.after().await;
         kept
     }
 
@@ -97,53 +79,20 @@ impl Workers {
     /// Whole snapshots: running, and then how it ends.
     fn snapshots<T: Clone + Send + 'static>(
         &self,
-        collection: &'static str,
         name: String,
         table: fn(&mut Data) -> &mut BTreeMap<String, T>,
         end: fn(&mut T, i32, Option<common::Failure>),
     ) -> Answer<Snapshots<T>> {
         self.find(&name, table)?;
-        let (this, changed) = (self.clone(), self.changed.subscribe());
-        let stream = futures::stream::unfold((this, name, 0), move |(this, name, sent)| {
-            let mut changed = changed.clone();
-            async move {
-                if sent == 2 {
-                    return None;
-                }
-                if sent == 0 {
-                    let mut first = this.with(|data| table(data)[&name].clone());
-                    end(&mut first, 2, None);
-                    return Some((Ok(first), (this, name, 1)));
-                }
-                loop {
-                    changed.mark_unchanged();
-                    let ended = {
-                        let mut data = this.data.lock().unwrap();
-                        let failure = data.failing.get(collection).map(failure_to_proto);
-                        let canceled = data.canceled.contains(&name);
-                        let held = data.held.contains(collection);
-                        let mut last = table(&mut data)[&name].clone();
-                        let state = if canceled {
-                            5
-                        } else if failure.is_some() {
-                            4
-                        } else {
-                            3
-                        };
-                        (canceled || !held).then(|| {
-                            end(&mut last, state, failure);
-                            table(&mut data).insert(name.clone(), last.clone());
-                            last
-                        })
-                    };
-                    if let Some(last) = ended {
-                        return Some((Ok(last), (this, name, 2)));
-                    }
-                    changed.changed().await.ok()?;
-                }
-            }
+        let this = self.clone();
+        let states = futures::stream::iter([2, 3]).map(move |state| {
+            Ok(this.with(|data| {
+                let shown = table(data).get_mut(&name).unwrap();
+                end(shown, state, None);
+                shown.clone()
+            }))
         });
-        Ok(Response::new(stream.boxed()))
+        Ok(Response::new(states.boxed()))
     }
 }
 
@@ -227,7 +176,7 @@ impl pb_build::build_service_server::BuildService for Workers {
         Err(Status::unimplemented("list"))
     }
     async fn watch_build(&self, request: Request<pb_build::WatchBuildRequest>) -> Answer<Self::WatchBuildStream> {
-        self.snapshots("builds", request.into_inner().name, |data| &mut data.builds, end_build)
+        self.snapshots(request.into_inner().name, |data| &mut data.builds, end_build)
     }
     async fn cancel_build(&self, request: Request<pb_build::CancelBuildRequest>) -> Answer<pb_build::Build> {
         let name = request.into_inner().name;
@@ -235,7 +184,6 @@ impl pb_build::build_service_server::BuildService for Workers {
         self.find(&name, |data| &mut data.builds).map(Response::new)
     }
     async fn tag_build(&self, request: Request<pb_build::TagBuildRequest>) -> Answer<pb_build::Build> {
-        self.events.before().await;
         let request = request.into_inner();
         self.with(|data| {
             let build = data.builds.get_mut(&request.name).unwrap();
@@ -243,7 +191,6 @@ impl pb_build::build_service_server::BuildService for Workers {
                 build.tags.push(request.tag);
             }
         });
-        self.events.after().await;
         self.find(&request.name, |data| &mut data.builds).map(Response::new)
     }
 }
@@ -279,7 +226,7 @@ impl pb_pipeline::pipeline_version_service_server::PipelineVersionService for Wo
         &self,
         request: Request<pb_pipeline::WatchPipelineVersionRequest>,
     ) -> Answer<Self::WatchPipelineVersionStream> {
-        self.snapshots("pipelineVersions", request.into_inner().name, |data| &mut data.versions, end_version)
+        self.snapshots(request.into_inner().name, |data| &mut data.versions, end_version)
     }
     async fn cancel_pipeline_version(
         &self,
@@ -312,7 +259,7 @@ impl pb_pipeline::run_service_server::RunService for Workers {
         Err(Status::unimplemented("list"))
     }
     async fn watch_run(&self, request: Request<pb_pipeline::WatchRunRequest>) -> Answer<Self::WatchRunStream> {
-        self.snapshots("runs", request.into_inner().name, |data| &mut data.runs, end_run)
+        self.snapshots(request.into_inner().name, |data| &mut data.runs, end_run)
     }
     async fn cancel_run(&self, request: Request<pb_pipeline::CancelRunRequest>) -> Answer<pb_pipeline::Run> {
         let name = request.into_inner().name;
@@ -346,11 +293,19 @@ impl pb_serving::rollout_service_server::RolloutService for Workers {
         &self,
         request: Request<pb_serving::WatchRolloutRequest>,
     ) -> Answer<Self::WatchRolloutStream> {
-        self.snapshots("rollouts", request.into_inner().name, |data| &mut data.rollouts, end_rollout)
+        self.snapshots(request.into_inner().name, |data| &mut data.rollouts, end_rollout)
     }
     async fn cancel_rollout(&self, request: Request<pb_serving::CancelRolloutRequest>) -> Answer<pb_serving::Rollout> {
         let name = request.into_inner().name;
         self.with(|data| data.canceled.insert(name.clone()));
+        self.find(&name, |data| &mut data.rollouts).map(Response::new)
+    }
+    async fn promote_rollout(
+        &self,
+        request: Request<pb_serving::PromoteRolloutRequest>,
+    ) -> Answer<pb_serving::Rollout> {
+        let name = request.into_inner().name;
+        self.with(|data| data.promoted.insert(name.clone()));
         self.find(&name, |data| &mut data.rollouts).map(Response::new)
     }
     async fn get_inference_service(

@@ -41,6 +41,12 @@ impl Store {
         Ok(Self { inner: Arc::new(inner), url: format!("file://{}", root.display()), root: Some(root) })
     }
 
+    /// A store over anything that keeps objects; `url` names it in messages.
+    #[must_use]
+    pub fn over(inner: Arc<dyn ObjectStore>, url: &str) -> Self {
+        Self { inner, root: None, url: url.trim_end_matches('/').to_owned() }
+    }
+
     /// Where an object lies, as `file:///…`.
     #[must_use]
     pub fn uri(&self, key: &str) -> String {
