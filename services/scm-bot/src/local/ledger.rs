@@ -2,23 +2,26 @@
 //! its writer has seen.
 
 use std::{
+    fs::File,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params, types::Value};
 
-use super::writer::{Writer, unavailable};
+use super::{
+    compaction, locks,
+    records::{Stored, Written, find, key, number, seconds},
+    schema,
+    writer::{Writer, unavailable},
+};
 use crate::{
     command::Command,
-    ports::{Accepted, Claim, CommandPage, Compacted, Created, Delivery, Filter, Ledger, Lock},
+    ports::{Accepted, Claim, CommandPage, Compacted, Created, Delivery, Filter, Ledger, Lock, settled},
 };
-
-/// GitHub offers redelivery for some days; after that a GUID does not come back.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The ledger in SQLite. Cheap to clone.
 #[derive(Clone)]
@@ -27,58 +30,43 @@ pub struct SqliteLedger(Arc<Inner>);
 struct Inner {
     writer: Writer,
     reader: Mutex<Connection>,
+    /// The last to go: whoever opens the ledger next finds it closed.
+    _guard: File,
 }
 
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS deliveries (
-  id TEXT PRIMARY KEY, event TEXT NOT NULL, received INTEGER NOT NULL, payload BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS commands (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, repository TEXT NOT NULL,
-  pull_request INTEGER NOT NULL, ended INTEGER NOT NULL, record TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS commands_open ON commands (seq) WHERE ended = 0;
-CREATE INDEX IF NOT EXISTS commands_of_pull_request ON commands (repository, pull_request, seq);
-";
+impl Inner {
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
+        work(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl SqliteLedger {
-    /// Opens (or makes) the ledger in a folder.
+    /// Opens (or makes) the ledger in a folder, for this process alone.
     pub fn open(folder: &Path, now: SystemTime) -> Result<Self, Failure> {
         std::fs::create_dir_all(folder).map_err(|error| {
             Failure::new(Reason::StoreUnavailable, format!("cannot make {}: {error}", folder.display()))
         })?;
-        let connect = || {
-            let connection = Connection::open(folder.join("ledger.db"))?;
-            connection.busy_timeout(Duration::from_secs(5))?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            Ok::<_, rusqlite::Error>(connection)
-        };
-        let setup = || {
-            let writer = connect()?;
-            writer.execute_batch(SCHEMA)?;
-            let oldest = seconds(now.checked_sub(KEPT).unwrap_or(UNIX_EPOCH));
-            writer.execute("DELETE FROM deliveries WHERE received < ?1", [oldest])?;
-            Ok((writer, connect()?))
-        };
-        let (writer, reader) = setup().map_err(unavailable)?;
-        Ok(Self(Arc::new(Inner { writer: Writer::start(writer)?, reader: Mutex::new(reader) })))
+        let guard = schema::guard(folder)?;
+        let mut writer = schema::connect(folder)?;
+        schema::migrate(&mut writer)?;
+        schema::free_stale(&writer, now)?;
+        let reader = Mutex::new(schema::connect(folder)?);
+        Ok(Self(Arc::new(Inner { writer: Writer::start(writer)?, reader, _guard: guard })))
     }
 
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || work(&inner.reader.lock().unwrap_or_else(PoisonError::into_inner)))
-            .await
-            .map_err(Failure::internal)?
+        tokio::task::spawn_blocking(move || work(&inner)).await.map_err(Failure::internal)?
     }
 }
 
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn accept(&self, delivery: Delivery, commands: Vec<Command>) -> Result<Accepted, Failure> {
+        let commands = commands.into_iter().map(|command| Written::new(command, 1)).collect::<Result<Vec<_>, _>>()?;
         self.0
             .writer
             .change(move |connection| {
@@ -91,24 +79,26 @@ impl Ledger for SqliteLedger {
                 if added == 0 {
                     return Ok(Accepted::Duplicate);
                 }
-                let mut new = Vec::new();
+                let asked = commands.len();
+                let mut new = Vec::with_capacity(asked);
                 for command in commands {
                     // The same comment may come under another GUID, e.g. from a second hook.
-                    new.extend(insert(connection, command)?);
+                    new.extend(command.insert(connection)?);
                 }
-                Ok(if new.is_empty() { Accepted::Duplicate } else { Accepted::New(new) })
+                Ok(if new.is_empty() && asked > 0 { Accepted::Duplicate } else { Accepted::New(new) })
             })
             .await
     }
 
     async fn create(&self, command: Command) -> Result<Created, Failure> {
+        let new = Written::new(command.clone(), 1)?;
         self.0
             .writer
             .change(move |connection| {
-                if let Some(new) = insert(connection, command.clone())? {
+                if let Some(new) = new.insert(connection)? {
                     return Ok(Created::New(new));
                 }
-                let existing = find(connection, &command.id)?;
+                let existing = find(connection, &command.id)?.command();
                 if existing.same_request(&command) {
                     return Ok(Created::Existing(existing));
                 }
@@ -122,7 +112,7 @@ impl Ledger for SqliteLedger {
 
     async fn get(&self, id: &str) -> Result<Command, Failure> {
         let id = id.to_owned();
-        self.read(move |connection| find(connection, &id)).await
+        self.read(move |inner| Ok(inner.with(|connection| find(connection, &id))?.command())).await
     }
 
     async fn list(&self, filter: Filter, page_size: i32, page_token: &str) -> Result<CommandPage, Failure> {
@@ -138,120 +128,101 @@ impl Ledger for SqliteLedger {
                 Failure::new(Reason::InvalidArgument, "page_token is not one that a list gave out").on("page_token")
             })?
         };
-        self.read(move |connection| {
-            let repository = filter.repository.map(|repository| repository.to_string());
-            let pull_request = filter.pull_request.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
-            let mut commands = query(
-                connection,
-                "SELECT seq, version, record FROM commands WHERE seq < ?1 AND (?2 IS NULL OR repository = ?2)
-                 AND (?3 IS NULL OR pull_request = ?3) ORDER BY seq DESC LIMIT ?4",
-                params![before, repository, pull_request, size + 1],
-            )?;
+        // A condition that is not asked for must not stand there: SQLite would not use the index.
+        let mut conditions = "WHERE seq < ?".to_owned();
+        let mut values = vec![Value::from(before)];
+        if let Some(repository) = &filter.repository {
+            conditions.push_str(" AND repository = ?");
+            values.push(key(repository).into());
+        }
+        if let Some(pull_request) = filter.pull_request {
+            conditions.push_str(" AND pull_request = ?");
+            values.push(number(pull_request).into());
+        }
+        conditions.push_str(" ORDER BY seq DESC LIMIT ?");
+        values.push((size + 1).into());
+        self.read(move |inner| {
+            let mut stored =
+                inner.with(|connection| Stored::query(connection, &conditions, rusqlite::params_from_iter(values)))?;
             let size = usize::try_from(size).unwrap_or(50);
-            let more = commands.len() > size;
-            commands.truncate(size);
-            let next = commands.last().filter(|_| more).map(|command| command.seq.to_string());
+            let more = stored.len() > size;
+            stored.truncate(size);
+            let next = stored.last().filter(|_| more).map(|stored| stored.seq.to_string());
+            let commands = stored.into_iter().map(Stored::command).collect();
             Ok(CommandPage { commands, next_page_token: next.unwrap_or_default() })
         })
         .await
     }
 
-    async fn missing(&self, _: &[String]) -> Result<Vec<String>, Failure> {
-        Err(Failure::internal("not there yet"))
-    }
-
-    async fn claim(&self, _: &str, _: &str, _: SystemTime) -> Result<Claim, Failure> {
-        Err(Failure::internal("not there yet"))
-    }
-
-    async fn seize(&self, _: &str, _: &str, _: SystemTime) -> Result<bool, Failure> {
-        Err(Failure::internal("not there yet"))
-    }
-
-    async fn locks(&self) -> Result<Vec<Lock>, Failure> {
-        Err(Failure::internal("not there yet"))
-    }
-
-    async fn deployed(&self, _: &str, _: &str) -> Result<Option<Command>, Failure> {
-        Err(Failure::internal("not there yet"))
-    }
-
-    async fn compact(&self, _: SystemTime, _: SystemTime) -> Result<Compacted, Failure> {
-        Err(Failure::internal("not there yet"))
-    }
-
     async fn open(&self) -> Result<Vec<Command>, Failure> {
-        self.read(|connection| {
-            query(connection, "SELECT seq, version, record FROM commands WHERE ended = 0 ORDER BY seq", params![])
+        self.read(|inner| {
+            let stored =
+                inner.with(|connection| Stored::query(connection, "WHERE ended = 0 ORDER BY seq", params![]))?;
+            Ok(stored.into_iter().filter_map(Stored::readable).collect())
         })
         .await
     }
 
-    async fn update(&self, mut command: Command) -> Result<Option<Command>, Failure> {
+    async fn missing(&self, deliveries: &[String]) -> Result<Vec<String>, Failure> {
+        let mut deliveries = deliveries.to_vec();
+        self.read(move |inner| {
+            let known = inner.with(|connection| {
+                let mut known = connection.prepare_cached("SELECT 1 FROM deliveries WHERE id = ?1")?;
+                deliveries.iter().map(|id| known.exists([id])).collect::<Result<Vec<_>, _>>()
+            });
+            let mut known = known.map_err(unavailable)?.into_iter();
+            deliveries.retain(|_| !known.next().unwrap_or(false));
+            Ok(deliveries)
+        })
+        .await
+    }
+
+    async fn claim(&self, target: &str, command: &str, now: SystemTime) -> Result<Claim, Failure> {
+        let (target, command) = (target.to_owned(), command.to_owned());
+        self.0.writer.change(move |connection| locks::claim(connection, &target, &command, now)).await
+    }
+
+    async fn seize(&self, target: &str, holder: &str, now: SystemTime) -> Result<bool, Failure> {
+        let (target, holder) = (target.to_owned(), holder.to_owned());
+        self.0.writer.change(move |connection| locks::seize(connection, &target, &holder, now)).await
+    }
+
+    async fn locks(&self) -> Result<Vec<Lock>, Failure> {
+        self.read(|inner| inner.with(locks::all)).await
+    }
+
+    async fn deployed(&self, target: &str, revision: &str) -> Result<Option<Command>, Failure> {
+        let (target, revision) = (target.to_owned(), revision.to_owned());
+        self.read(move |inner| {
+            let newest = "WHERE target = ?1 AND revision = ?2 ORDER BY seq DESC LIMIT 1";
+            let found = inner.with(|connection| Stored::query(connection, newest, [target, revision]))?;
+            Ok(found.into_iter().next().map(Stored::command))
+        })
+        .await
+    }
+
+    async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure> {
+        compaction::compact(&self.0.writer, deliveries, commands).await
+    }
+
+    async fn shrink(&self, payloads: SystemTime) -> Result<usize, Failure> {
+        compaction::shrink(&self.0.writer, payloads).await
+    }
+
+    async fn update(&self, command: Command) -> Result<Option<Command>, Failure> {
+        let seen = command.version;
+        let written = Written::new(command, seen + 1)?;
         self.0
             .writer
             .change(move |connection| {
-                let seen = command.version;
-                command.version += 1;
-                let changed = connection
-                    .prepare_cached(
-                        "UPDATE commands SET version = ?3, ended = ?4, record = ?5 WHERE id = ?1 AND version = ?2",
-                    )
-                    .and_then(|mut update| {
-                        let record = serde_json::to_string(&command).unwrap_or_default();
-                        update.execute(params![command.id, seen, command.version, command.state.ended(), record])
-                    })
-                    .map_err(unavailable)?;
-                Ok((changed == 1).then_some(command))
+                let Some(command) = written.replace(connection)? else { return Ok(None) };
+                if settled(&command) {
+                    locks::release(connection, &command.id, command.updated)?;
+                }
+                Ok(Some(command))
             })
             .await
     }
-}
-
-/// None when there is a command of that id.
-fn insert(connection: &Connection, mut command: Command) -> Result<Option<Command>, Failure> {
-    command.version = 1;
-    let record = serde_json::to_string(&command).map_err(Failure::internal)?;
-    let added = connection
-        .prepare_cached(
-            "INSERT INTO commands (id, version, repository, pull_request, ended, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (id) DO NOTHING",
-        )
-        .and_then(|mut insert| {
-            let number = i64::try_from(command.pull_request).unwrap_or(i64::MAX);
-            let repository = command.repository.to_string();
-            insert.execute(params![command.id, command.version, repository, number, command.state.ended(), record])
-        })
-        .map_err(unavailable)?;
-    command.seq = connection.last_insert_rowid();
-    Ok((added == 1).then_some(command))
-}
-
-fn find(connection: &Connection, id: &str) -> Result<Command, Failure> {
-    let name = format!("commands/{id}");
-    connection
-        .query_row("SELECT seq, version, record FROM commands WHERE id = ?1", [id], row)
-        .optional()
-        .map_err(unavailable)?
-        .ok_or_else(|| Failure::new(Reason::NotFound, format!("no {name}")).on(name))?
-}
-
-fn query(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Command>, Failure> {
-    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
-    let rows = statement.query_map(params, row).map_err(unavailable)?;
-    rows.map(|row| row.map_err(unavailable)?).collect()
-}
-
-fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<Command, Failure>> {
-    let (seq, version, record): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    Ok(match serde_json::from_str::<Command>(&record) {
-        Ok(command) => Ok(Command { seq, version, ..command }),
-        Err(error) => Err(Failure::internal(format!("a stored command cannot be read: {error}"))),
-    })
-}
-
-fn seconds(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).ok().and_then(|age| i64::try_from(age.as_secs()).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

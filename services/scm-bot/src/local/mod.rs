@@ -1,7 +1,11 @@
 //! Ports over one machine.
 
+mod compaction;
 mod entropy;
 mod ledger;
+mod locks;
+mod records;
+mod schema;
 mod writer;
 
 pub use entropy::SystemEntropy;

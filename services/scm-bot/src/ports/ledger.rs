@@ -6,7 +6,30 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kfops_core::Failure;
 
-use crate::command::{Command, Repository};
+use crate::{
+    command::{Command, Repository},
+    step::{Stage, StepState},
+};
+
+/// How many of the commands that deployed to a target are never forgotten.
+pub const DEPLOYED_KEPT: u16 = 20;
+
+/// Whether a command needs no lock any more: how it ends is known.
+#[must_use]
+pub const fn settled(command: &Command) -> bool {
+    command.outcome.is_some() || command.state.ended()
+}
+
+/// Target and revision that a command brought live, whatever came of the command. A retry that found the rollout done
+/// did not bring it live.
+#[must_use]
+pub fn brought_live(command: &Command) -> Option<(&str, &str)> {
+    let lineage = &command.lineage;
+    let done =
+        command.step(Stage::Rollout).is_some_and(|step| step.state == StepState::Succeeded && step.end.is_some());
+    (done && !lineage.inference_service.is_empty() && !lineage.revision.is_empty())
+        .then_some((lineage.inference_service.as_str(), lineage.revision.as_str()))
+}
 
 /// A delivery to be kept with its commands.
 #[derive(Debug, Clone)]
@@ -64,9 +87,9 @@ pub enum Claim {
     Held(u64),
     /// Others hold it or came before.
     Waiting {
-        /// Id of the command that holds the lock.
+        /// Id of the command that holds the lock, or of the first in the queue while nobody does.
         holder: String,
-        /// How many wait before this one.
+        /// How many others wait before this one.
         ahead: usize,
     },
 }
@@ -98,7 +121,7 @@ pub struct Compacted {
 /// What is remembered. A change is durable once its call returns.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Keeps a delivery and its commands, all or nothing.
+    /// Keeps a delivery and its commands, all or nothing. One without commands is new the first time.
     async fn accept(&self, delivery: Delivery, commands: Vec<Command>) -> Result<Accepted, Failure>;
     /// Keeps a command from the API.
     async fn create(&self, command: Command) -> Result<Created, Failure>;
@@ -110,18 +133,26 @@ pub trait Ledger: Send + Sync + 'static {
     async fn open(&self) -> Result<Vec<Command>, Failure>;
     /// Whether deliveries with these GUIDs were accepted: those that were not, in the same order.
     async fn missing(&self, deliveries: &[String]) -> Result<Vec<String>, Failure>;
-    /// Asks for the lock of a target, or joins its queue. A command that has ended gets nothing.
+    /// Asks for the lock of a target, or joins its queue; asked again, it keeps its place. The first in the queue gets a
+    /// free lock, and not before it asks. A command that is unknown, or whose outcome is known, gets a failure and nothing
+    /// else.
     async fn claim(&self, target: &str, command: &str, now: SystemTime) -> Result<Claim, Failure>;
     /// Takes the lock from a command, if that one still holds it, so that nobody works under its fence any more. The others
-    /// keep their places. Whether it was held.
+    /// keep their places; should that command ask again, it joins the end of the queue, and what it gets is a new fence.
+    /// Whether it was held.
     async fn seize(&self, target: &str, holder: &str, now: SystemTime) -> Result<bool, Failure>;
     /// Every lock that was ever given.
     async fn locks(&self) -> Result<Vec<Lock>, Failure>;
     /// The command that brought a revision of a target live, newest first if there are several.
     async fn deployed(&self, target: &str, revision: &str) -> Result<Option<Command>, Failure>;
     /// Forgets deliveries received before one time, and commands that ended before another, but never a command whose
-    /// model may still be live: the last 20 that deployed to each target.
+    /// model may still be live: the last 20 that deployed to each target. Locks and their fences stay.
     async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure>;
+    /// Gives space back: drops the payloads of deliveries received before a time whose commands have all ended (they still
+    /// count as accepted), and whatever else the store can do. How many payloads.
+    async fn shrink(&self, _payloads: SystemTime) -> Result<usize, Failure> {
+        Ok(0)
+    }
     /// Replaces the command if nobody changed it since it was read; None if somebody did. Once a command has an
     /// outcome its locks and places in queues are free, in the same transaction.
     async fn update(&self, command: Command) -> Result<Option<Command>, Failure>;

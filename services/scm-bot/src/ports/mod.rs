@@ -8,7 +8,10 @@ pub use github::{
     Annotation, Button, CheckRun, Deployment, DeploymentState, Found, GitHub, GitHubCall, Look, Merged, Meter, Post,
     PostOutcome, Review, SentDelivery, Written,
 };
-pub use ledger::{Accepted, Claim, CommandPage, Compacted, Created, Delivery, Filter, Ledger, Lock};
+pub use ledger::{
+    Accepted, Claim, CommandPage, Compacted, Created, DEPLOYED_KEPT, Delivery, Filter, Ledger, Lock, brought_live,
+    settled,
+};
 pub use workers::{
     BuildRecord, Live, Preview, Revision, RolloutRecord, Run, Snapshot, Version, Work, WorkResult, WorkState, Workers,
 };
