@@ -27,7 +27,7 @@ impl Secrets {
             let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;
             return serde_json::from_str(&text).map_err(|error| unusable(&error));
         }
-        let secrets = Self { webhook: random(), bot_token: random(), user_token: random() };
+        let secrets = Self { webhook: random(), bot_token: format!("ghs_{}", random()), user_token: random() };
         let temporary = path.with_extension("new");
         let write = || {
             let mut file =

@@ -52,7 +52,7 @@ impl Intake {
         if !(1..=200).contains(&webhook.delivery.len()) {
             return Err(Failure::new(Reason::InvalidArgument, "it has 1 to 200 characters").on("delivery_id"));
         }
-        let bot = &self.engine.settings.github.bot_login;
+        let bot = self.engine.settings.github.bot_login.as_deref().unwrap_or_default();
         let Some(event) = delivery::read(&webhook.event, &webhook.payload, bot)? else {
             tracing::debug!(event = webhook.event, delivery = webhook.delivery, "of no interest");
             return Ok(Taken::default());

@@ -28,4 +28,4 @@ pub mod workers;
 
 pub use intake::{Taken, Webhook};
 pub use service::{Handle, Ports, Service, ServiceError};
-pub use settings::{GitHubSettings, MergeMethod, Settings, TimeoutSettings, WorkerSettings};
+pub use settings::{AppSettings, GitHubSettings, MergeMethod, Settings, TimeoutSettings, WorkerSettings};

@@ -89,7 +89,8 @@ impl Service {
 
     /// Goes on with open commands, without a server: for `serve`, and for whoever calls it in the same process.
     pub async fn start(self, lifecycle: Lifecycle) -> Result<Handle, Failure> {
-        let Self { settings, ports } = self;
+        let Self { mut settings, ports } = self;
+        settings.github.bot_login = Some(login(&settings, ports.github.as_ref()).await);
         let engine = Arc::new(Engine {
             settings,
             ledger: ports.ledger,
@@ -122,6 +123,22 @@ impl Service {
         tokio::task::spawn_blocking(move || tracer.flush()).await.ok();
         Ok(served?)
     }
+}
+
+/// As whom the bot speaks. That GitHub is away must not keep it from starting: then what its comments begin with tells them
+/// from people's.
+async fn login(settings: &Settings, github: &dyn GitHub) -> String {
+    const FALLBACK: &str = "kfops[bot]";
+    if let Some(login) = &settings.github.bot_login {
+        return login.clone();
+    }
+    match tokio::time::timeout(settings.timeouts.shutdown.get(), github.login()).await {
+        Ok(Ok(Some(login))) => return login,
+        Ok(Ok(None)) => {}
+        Ok(Err(failure)) => tracing::warn!(%failure, login = FALLBACK, "github did not say who the bot is"),
+        Err(_) => tracing::warn!(login = FALLBACK, "github did not say in time who the bot is"),
+    }
+    FALLBACK.to_owned()
 }
 
 /// The running service, to talk to in the same process. Cheap to clone.

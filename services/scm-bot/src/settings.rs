@@ -34,18 +34,42 @@ pub struct Settings {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GitHubSettings {
-    /// Base of the REST API.
+    /// Base of the REST API: `https://api.github.com`, `https://api.TENANT.ghe.com`, or `https://HOST/api/v3` of a GitHub
+    /// Enterprise Server.
     pub api_url: String,
-    /// Token of the bot. Best given as the environment variable KFOPS_SCM_BOT_GITHUB__TOKEN.
+    /// PEM file with certificates that are trusted besides those of the machine.
+    pub ca_file: Option<PathBuf>,
+    /// The GitHub App that the bot is.
+    pub app: Option<AppSettings>,
+    /// Token of the bot, where it is no App. Best given as the environment variable KFOPS_SCM_BOT_GITHUB__TOKEN.
     #[serde(skip_serializing)]
     #[schemars(with = "Option<String>")]
     pub token: Option<SecretString>,
-    /// Login that the token belongs to. Only comments of this author are taken for the bot's own.
-    pub bot_login: String,
+    /// Login of the bot; unset: GitHub is asked at the start.
+    pub bot_login: Option<String>,
+    /// Repositories, `owner/name`, whose webhooks are asked for deliveries that never arrived. An App needs none: it knows
+    /// where it is installed.
+    pub repositories: Vec<String>,
     /// How pull requests are merged.
     pub merge_method: MergeMethod,
     /// Shortest time between two writes of one live comment.
     pub write_interval: HumanDuration,
+}
+
+/// The `github.app` section.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppSettings {
+    /// Its id, or its client id.
+    pub id: String,
+    /// Its private key, PEM. Best given as the environment variable KFOPS_SCM_BOT_GITHUB__APP__PRIVATE_KEY.
+    #[serde(skip_serializing)]
+    #[schemars(with = "Option<String>")]
+    pub private_key: Option<SecretString>,
+    /// A file with it.
+    pub private_key_path: Option<PathBuf>,
+    /// The installation; unset: looked up for each account.
+    pub installation_id: Option<u64>,
 }
 
 /// How pull requests are merged.
@@ -126,8 +150,11 @@ impl Default for GitHubSettings {
     fn default() -> Self {
         Self {
             api_url: "https://api.github.com".into(),
+            ca_file: None,
+            app: None,
             token: None,
-            bot_login: "kfops[bot]".into(),
+            bot_login: None,
+            repositories: Vec::new(),
             merge_method: MergeMethod::default(),
             write_interval: HumanDuration::from_secs(5),
         }

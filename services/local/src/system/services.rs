@@ -154,7 +154,7 @@ impl Start<'_> {
         settings.public_url = Some(self.traces.to_owned());
         settings.github.api_url = self.github.to_owned();
         settings.github.token = Some(self.secrets.bot_token.clone().into());
-        settings.github.bot_login = BOT.to_owned();
+        settings.github.bot_login = Some(BOT.to_owned());
         // The forge on this machine has no secondary rate limit, and a person waits.
         settings.github.write_interval = HumanDuration::from_secs(1);
         settings.workers.image_builder = workers.image_builder.clone();

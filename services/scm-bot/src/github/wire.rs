@@ -1,12 +1,12 @@
-//! GitHub's JSON, as far as it is read and written.
+//! GitHub's JSON, as far as it is read, and its limits.
 
-use serde::{Deserialize, de::IgnoredAny};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::Value;
 
-use crate::ports::CheckRun;
-
-/// GitHub's limit is 65,536 characters; this leaves room.
-const LONGEST_BODY: usize = 60_000;
+/// GitHub's limit of a body is 65,536 characters.
+const LONGEST_BODY: usize = 65_000;
+/// Of a description.
+const LONGEST_LINE: usize = 140;
 
 #[derive(Deserialize)]
 pub(super) struct Pull {
@@ -17,8 +17,14 @@ pub(super) struct Pull {
     pub(super) draft: bool,
     pub(super) mergeable: Option<bool>,
     pub(super) merge_commit_sha: Option<String>,
+    pub(super) user: Option<User>,
     pub(super) head: Side,
     pub(super) base: Side,
+}
+
+#[derive(Deserialize)]
+pub(super) struct User {
+    pub(super) login: String,
 }
 
 #[derive(Deserialize)]
@@ -45,64 +51,8 @@ pub(super) struct Membership {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Content {
-    pub(super) content: String,
-    pub(super) encoding: String,
-}
-
-#[derive(Deserialize)]
 pub(super) struct Comparison {
     pub(super) behind_by: u64,
-}
-
-#[derive(Deserialize)]
-pub(super) struct ReviewOf {
-    pub(super) user: Option<User>,
-    pub(super) state: String,
-    pub(super) commit_id: Option<String>,
-    #[serde(default)]
-    pub(super) author_association: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct User {
-    pub(super) login: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Checks {
-    pub(super) check_runs: Vec<Check>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Check {
-    pub(super) id: u64,
-    pub(super) name: String,
-    pub(super) conclusion: Option<String>,
-    pub(super) external_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Statuses {
-    pub(super) statuses: Vec<Status>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Status {
-    pub(super) context: String,
-    pub(super) state: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Comment {
-    pub(super) id: u64,
-    pub(super) body: Option<String>,
-    pub(super) user: Option<User>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Id {
-    pub(super) id: u64,
 }
 
 #[derive(Deserialize)]
@@ -114,34 +64,107 @@ pub(super) struct MergeResult {
     pub(super) message: String,
 }
 
+/// A page of a GraphQL connection.
 #[derive(Deserialize)]
-pub(super) struct Issue {
-    pub(super) number: u64,
-    pub(super) pull_request: Option<IgnoredAny>,
+#[serde(rename_all = "camelCase")]
+pub(super) struct Connection<T> {
+    #[serde(default)]
+    pub(super) page_info: PageInfo,
+    /// What may not be seen is null.
+    #[serde(default = "Vec::new")]
+    pub(super) nodes: Vec<Option<T>>,
 }
 
-/// As long as GitHub takes it.
-pub(super) fn cut(text: &str) -> String {
-    text.chars().take(LONGEST_BODY).collect()
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PageInfo {
+    pub(super) has_next_page: bool,
+    pub(super) end_cursor: Option<String>,
+    pub(super) has_previous_page: bool,
+    pub(super) start_cursor: Option<String>,
 }
 
-/// A check run as GitHub takes it.
-pub(super) fn check_body(check: &CheckRun) -> serde_json::Value {
-    let mut body = json!({
-        "name": check.name,
-        "head_sha": check.commit,
-        "external_id": check.external_id,
-        "status": "in_progress",
-        "started_at": humantime::format_rfc3339_seconds(check.started).to_string(),
-        "output": {"title": check.title, "summary": cut(&check.summary)},
-    });
-    if let Some((conclusion, at)) = check.completed {
-        body["status"] = "completed".into();
-        body["conclusion"] = conclusion.into();
-        body["completed_at"] = humantime::format_rfc3339_seconds(at).to_string().into();
+impl<T> Connection<T> {
+    /// Where the next page begins.
+    pub(super) fn next(&self) -> Option<String> {
+        self.page_info.end_cursor.clone().filter(|_| self.page_info.has_next_page)
     }
-    if let Some(url) = &check.details_url {
-        body["details_url"] = url.as_str().into();
+
+    /// Where the page before it ends.
+    pub(super) fn previous(&self) -> Option<String> {
+        self.page_info.start_cursor.clone().filter(|_| self.page_info.has_previous_page)
     }
-    body
+}
+
+/// Who did something. GraphQL leaves out what REST and webhooks put behind the names of bots.
+#[derive(Deserialize)]
+pub(super) struct Actor {
+    #[serde(rename = "__typename", default)]
+    kind: String,
+    login: String,
+}
+
+impl Actor {
+    /// The login as REST and webhooks write it.
+    pub(super) fn login(&self) -> String {
+        if self.kind == "Bot" && !self.login.ends_with("[bot]") {
+            format!("{}[bot]", self.login)
+        } else {
+            self.login.clone()
+        }
+    }
+}
+
+/// An id at a place of a GraphQL answer.
+pub(super) fn id_at(data: &Value, pointer: &str) -> Option<String> {
+    data.pointer(pointer)?.as_str().map(str::to_owned)
+}
+
+/// Whether it is a commit's name.
+pub(super) fn is_commit(text: &str) -> bool {
+    (40..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// A body as long as GitHub takes it, with a word on what is missing.
+pub(super) fn body(text: &str) -> String {
+    const NOTE: &str = "\n\n*(cut: GitHub takes no longer text)*";
+    if text.chars().nth(LONGEST_BODY).is_none() {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(LONGEST_BODY - NOTE.len() - 8).collect();
+    // An open code block would swallow the note.
+    if kept.lines().filter(|line| line.trim_start().starts_with("```")).count() % 2 == 1 {
+        kept.push_str("\n```");
+    }
+    kept + NOTE
+}
+
+/// A description as long as GitHub takes it.
+pub(super) fn line(text: &str) -> String {
+    shortened(text, LONGEST_LINE)
+}
+
+pub(super) fn shortened(text: &str, longest: usize) -> String {
+    if text.chars().nth(longest).is_none() {
+        return text.to_owned();
+    }
+    text.chars().take(longest - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(body("as it is"), "as it is");
+        let cut = body(&format!("```\n{}", "é".repeat(70_000)));
+        assert!(
+            cut.chars().count() <= LONGEST_BODY && cut.ends_with("longer text)*") && cut.contains("é\n```\n\n*(cut")
+        );
+        let exact = "é".repeat(LONGEST_BODY);
+        assert_eq!(body(&exact), exact);
+        assert_eq!(line(&"é".repeat(141)).chars().count(), 140);
+        assert_eq!(line(&"é".repeat(140)), "é".repeat(140));
+    }
 }

@@ -232,9 +232,16 @@ impl Button {
     }
 }
 
+/// The labels that `move_label` is asked to move, so that a look can note who bears them.
+pub const DEPLOYED_LABELS: [&str; 2] = ["Deployed-to-production", "Deployed-to-staging"];
+
 /// GitHub's API, as far as it is needed. A failure with `GITHUB_UNAVAILABLE` may have had its effect.
 #[async_trait]
 pub trait GitHub: Send + Sync + 'static {
+    /// The bot's login, if GitHub can say it.
+    async fn login(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
     /// Everything about a pull request that the gate needs, in one request where GitHub allows it.
     async fn look(&self, meter: &Meter, on: (&Repository, u64)) -> Result<Look, Failure>;
     /// Writes all parts. A failure of the whole, or of a part with `GITHUB_UNAVAILABLE`, may have had its effect.

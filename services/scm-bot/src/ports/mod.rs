@@ -5,8 +5,8 @@ mod ledger;
 mod workers;
 
 pub use github::{
-    Annotation, Button, CheckRun, Deployment, DeploymentState, Found, GitHub, GitHubCall, Look, Merged, Meter, Post,
-    PostOutcome, Review, SentDelivery, Written,
+    Annotation, Button, CheckRun, DEPLOYED_LABELS, Deployment, DeploymentState, Found, GitHub, GitHubCall, Look,
+    Merged, Meter, Post, PostOutcome, Review, SentDelivery, Written,
 };
 pub use ledger::{
     Accepted, Claim, CommandPage, Compacted, Created, DEPLOYED_KEPT, Delivery, Filter, Ledger, Lock, brought_live,

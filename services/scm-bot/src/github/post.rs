@@ -1,0 +1,309 @@
+//! Writes everything of a command that is to be written now, in as few requests as GitHub allows.
+
+use std::{fmt::Write as _, time::Duration};
+
+use http::Method;
+use kfops_core::{Failure, Reason};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    call::{About, Call},
+    client::GitHubClient,
+    failure::{absent, accepted, json},
+    graphql::{Document, Reply},
+    wire::{body, id_at, line, shortened},
+};
+use crate::{
+    command::Repository,
+    ports::{Annotation, Button, CheckRun, Deployment, DeploymentState, Meter, Post, PostOutcome},
+};
+
+/// A commit status is not shown before a command took so long: it costs a request of its own.
+const STATUS_AFTER: Duration = Duration::from_secs(60);
+/// What stands for the id of a commit status: it is known by its name.
+const STATUS: &str = "status";
+/// Most annotations of a request.
+const ANNOTATIONS: usize = 50;
+/// Most buttons of a check run.
+const BUTTONS: usize = 3;
+
+#[derive(Deserialize)]
+struct Made {
+    id: u64,
+    node_id: Option<String>,
+}
+
+/// The parts of one GraphQL request.
+#[derive(Default)]
+struct Batch {
+    heads: String,
+    parts: String,
+    variables: Map<String, Value>,
+}
+
+impl Batch {
+    fn add(&mut self, part: &str, mutation: &str, input: &str, shown: &str, value: Value) {
+        let _ = write!(self.heads, "${part}:{input}! ");
+        let _ = write!(self.parts, "{part}:{mutation}(input:${part}){{{shown}}} ");
+        self.variables.insert(part.to_owned(), value);
+    }
+}
+
+impl GitHubClient {
+    pub(super) async fn post_all(
+        &self,
+        meter: &Meter,
+        on: (&Repository, u64),
+        post: &Post,
+    ) -> Result<PostOutcome, Failure> {
+        let mut outcome = PostOutcome::default();
+        let checks = self.transport.identity.writes_checks();
+        let new_check = checks && post.check.as_ref().is_some_and(|check| check.id.is_none());
+        let ids = if new_check
+            || post.comment.as_ref().is_some_and(|comment| comment.id.is_none())
+            || (checks && post.check.is_some())
+        {
+            Some(self.ids(meter, on).await?)
+        } else {
+            None
+        };
+        let mut deployment = None;
+        if let Some(record) = &post.deployment {
+            // By REST: GraphQL deploys the newest commit of a branch only.
+            let id = match &record.id {
+                Some(id) => Ok(id.clone()),
+                None => self.make_deployment(meter, on.0, &record.content).await,
+            };
+            match id {
+                Ok(id) => deployment = Some((id, &record.content)),
+                Err(failure) => {
+                    let away = failure.reason == Reason::GithubUnavailable;
+                    outcome.deployment = Some(Err(failure));
+                    if away {
+                        return Ok(outcome);
+                    }
+                }
+            }
+        }
+        let (repository, pull) = ids.unwrap_or_default();
+        let mut batch = Batch::default();
+        if let Some(comment) = &post.comment {
+            let text = body(&comment.content);
+            match &comment.id {
+                Some(id) => batch.add(
+                    "comment",
+                    "updateIssueComment",
+                    "UpdateIssueCommentInput",
+                    "issueComment{id}",
+                    json!({"id": id, "body": text}),
+                ),
+                None => batch.add(
+                    "comment",
+                    "addComment",
+                    "AddCommentInput",
+                    "commentEdge{node{id}}",
+                    json!({"subjectId": pull, "body": text}),
+                ),
+            }
+        }
+        if let (true, Some(check)) = (checks, &post.check) {
+            let mut input = check_input(&check.content);
+            input["repositoryId"] = repository.into();
+            match &check.id {
+                Some(id) => {
+                    input["checkRunId"] = id.as_str().into();
+                    batch.add("check", "updateCheckRun", "UpdateCheckRunInput", "checkRun{id}", input);
+                }
+                None => {
+                    input["headSha"] = check.content.commit.as_str().into();
+                    batch.add("check", "createCheckRun", "CreateCheckRunInput", "checkRun{id}", input);
+                }
+            }
+        }
+        if let Some((id, record)) = &deployment {
+            let input = status_input(id, record);
+            batch.add(
+                "deployment",
+                "createDeploymentStatus",
+                "CreateDeploymentStatusInput",
+                "deploymentStatus{id}",
+                input,
+            );
+        }
+        if !batch.parts.is_empty() {
+            let text = format!("mutation({}){{{}}}", batch.heads, batch.parts);
+            let reply = self.mutate(meter, on.0, "mutation post", &text, Value::Object(batch.variables)).await?;
+            let part = |name: &str, shown: &str, needs: &str| self.part(on, &reply, name, shown, needs);
+            if let Some(comment) = &post.comment {
+                let shown = if comment.id.is_some() { "issueComment/id" } else { "commentEdge/node/id" };
+                outcome.comment = Some(part("comment", shown, "write access to issues and pull requests"));
+            }
+            if checks && post.check.is_some() {
+                outcome.check = Some(part("check", "checkRun/id", "write access to checks"));
+            }
+            if let Some((id, _)) = deployment {
+                let status = part("deployment", "deploymentStatus/id", "write access to deployments");
+                outcome.deployment = Some(status.map(|_| id));
+            }
+        }
+        if let (false, Some(check)) = (checks, &post.check) {
+            outcome.check = self.post_status(meter, on.0, &check.content).await;
+        }
+        Ok(outcome)
+    }
+
+    /// What became of a part: its id, or why not.
+    fn part(
+        &self,
+        on: (&Repository, u64),
+        reply: &Reply,
+        name: &str,
+        shown: &str,
+        needs: &str,
+    ) -> Result<String, Failure> {
+        let call = Call::graphql("mutation post", About::Repository(on.0), false, Value::Null);
+        if let Some(fault) = reply.faults().iter().find(|fault| fault.of(name)) {
+            if fault.missing() {
+                // An id that was remembered may be the wrong one.
+                self.known.forget(on.0);
+            }
+            return Err(fault.failure(&call, Some(needs)));
+        }
+        id_at(&reply.data, &format!("/{name}/{shown}"))
+            .ok_or_else(|| super::failure::unexpected(&call, &format!("{name} has no id")))
+    }
+
+    /// Node ids of the repository and the pull request.
+    async fn ids(&self, meter: &Meter, on: (&Repository, u64)) -> Result<(String, String), Failure> {
+        if let Some(ids) = self.known.ids(on) {
+            return Ok(ids);
+        }
+        let document = Document {
+            name: "query ids",
+            text: "query($owner:String!,$name:String!,$number:Int!){repository(owner:$owner,name:$name){id pullRequest(number:$number){id}}}",
+            needs: "read access to pull requests",
+        };
+        let variables = json!({"owner": on.0.owner, "name": on.0.name, "number": on.1});
+        let seen = self.query(meter, on.0, document, variables).await?;
+        let ids = id_at(&seen, "/repository/id").zip(id_at(&seen, "/repository/pullRequest/id"));
+        let (repository, pull) = ids.ok_or_else(|| absent(&format!("pull request {}#{}", on.0, on.1)))?;
+        self.known.note(on, &repository, &pull);
+        Ok((repository, pull))
+    }
+
+    async fn make_deployment(
+        &self,
+        meter: &Meter,
+        repository: &Repository,
+        record: &Deployment,
+    ) -> Result<String, Failure> {
+        let content = json!({
+            "ref": record.commit,
+            "task": "deploy",
+            "auto_merge": false,
+            "required_contexts": [],
+            "payload": {"command": record.command},
+            "environment": record.environment,
+            "description": line(&record.description),
+            "transient_environment": false,
+            "production_environment": record.production,
+        });
+        let path = format!("/repos/{repository}/deployments");
+        let call = Call::change("POST deployments", Method::POST, path, About::Repository(repository), content);
+        let answer = self.transport.send(meter, &call).await?;
+        let made: Made = json(&call, &accepted(&call, answer)?)?;
+        made.node_id.ok_or_else(|| super::failure::unexpected(&call, &format!("deployment {} has no node_id", made.id)))
+    }
+
+    /// A commit status instead of a check run. None: not yet.
+    async fn post_status(
+        &self,
+        meter: &Meter,
+        repository: &Repository,
+        check: &CheckRun,
+    ) -> Option<Result<String, Failure>> {
+        let age = self.transport.clock.now().duration_since(check.started).unwrap_or_default();
+        let state = match check.completed {
+            None if age < STATUS_AFTER => return None,
+            None => "pending",
+            Some(("success" | "neutral" | "skipped", _)) => "success",
+            Some(("failure" | "timed_out" | "action_required", _)) => "failure",
+            Some(_) => "error",
+        };
+        let mut content = json!({"state": state, "context": check.name, "description": line(&check.title)});
+        if let Some(url) = &check.details_url {
+            content["target_url"] = url.as_str().into();
+        }
+        let path = format!("/repos/{repository}/statuses/{}", check.commit);
+        let call = Call::change("POST statuses", Method::POST, path, About::Repository(repository), content);
+        let posted = self.transport.send(meter, &call).await.and_then(|answer| accepted(&call, answer));
+        Some(posted.map(|_| STATUS.to_owned()))
+    }
+}
+
+/// A check run as GitHub takes it.
+fn check_input(check: &CheckRun) -> Value {
+    let mut output = json!({"title": shortened(&check.title, 250), "summary": body(&check.summary)});
+    let mut input = json!({
+        "name": check.name,
+        "externalId": check.external_id,
+        "status": "IN_PROGRESS",
+        "startedAt": humantime::format_rfc3339_seconds(check.started).to_string(),
+        "actions": check.buttons.iter().take(BUTTONS).map(|button| action(*button)).collect::<Vec<_>>(),
+    });
+    if let Some((conclusion, at)) = check.completed {
+        input["status"] = "COMPLETED".into();
+        input["conclusion"] = conclusion.to_ascii_uppercase().into();
+        input["completedAt"] = humantime::format_rfc3339_seconds(at).to_string().into();
+        // Those of an update are added to those that are there: they are sent once, at the end.
+        output["annotations"] = check.annotations.iter().take(ANNOTATIONS).map(annotation).collect();
+    }
+    input["output"] = output;
+    if let Some(url) = &check.details_url {
+        input["detailsUrl"] = url.as_str().into();
+    }
+    input
+}
+
+fn annotation(annotation: &Annotation) -> Value {
+    let mut location = json!({"startLine": annotation.line.max(1), "endLine": annotation.line.max(1)});
+    if let Some(column) = annotation.column {
+        location["startColumn"] = column.into();
+        location["endColumn"] = column.into();
+    }
+    json!({
+        "path": annotation.path,
+        "location": location,
+        "annotationLevel": if annotation.warning { "WARNING" } else { "FAILURE" },
+        "message": shortened(&annotation.message, 16_000),
+    })
+}
+
+/// Label, description and identifier have at most 20, 40 and 20 characters.
+fn action(button: Button) -> Value {
+    let (label, description) = match button {
+        Button::Retry => ("Retry", "Does again what failed"),
+        Button::Cancel => ("Cancel", "Ends what is under way"),
+    };
+    json!({"label": label, "description": description, "identifier": button.identifier()})
+}
+
+fn status_input(id: &str, record: &Deployment) -> Value {
+    let mut input = json!({
+        "deploymentId": id,
+        "state": match record.state {
+            DeploymentState::InProgress => "IN_PROGRESS",
+            DeploymentState::Success => "SUCCESS",
+            DeploymentState::Failure => "FAILURE",
+            DeploymentState::Error => "ERROR",
+        },
+        "description": line(&record.description),
+    });
+    for (name, url) in [("environmentUrl", &record.environment_url), ("logUrl", &record.log_url)] {
+        if let Some(url) = url {
+            input[name] = url.as_str().into();
+        }
+    }
+    input
+}
