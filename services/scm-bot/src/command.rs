@@ -13,7 +13,7 @@ use crate::{
     verb::Verb,
 };
 pub use crate::{
-    lineage::{Image, Lineage, Model, Restored, Source},
+    lineage::{Image, Lineage, Model, Replaced, Restored, Source},
     repository::Repository,
 };
 

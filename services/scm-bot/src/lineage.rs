@@ -52,6 +52,18 @@ pub struct Restored {
     pub replaces: String,
 }
 
+/// What was live when a rollout began: what its model is compared with.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Replaced {
+    /// The revision; empty when nothing was live.
+    pub revision: String,
+    /// Digest of its model.
+    pub model: String,
+    /// What its run measured.
+    pub metrics: BTreeMap<String, f64>,
+}
+
 /// commit -> source archive -> images -> version -> run -> model -> revision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -82,6 +94,8 @@ pub struct Lineage {
     pub endpoint: String,
     /// The commit that the merge made.
     pub merge_commit: String,
+    /// What was live when the rollout began.
+    pub replaced: Option<Replaced>,
     /// `/rollback`: what it brings back.
     pub restored: Option<Restored>,
 }

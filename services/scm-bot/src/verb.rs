@@ -183,3 +183,28 @@ impl Verb {
         matches!(self, Self::Deploy | Self::Ship)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::help;
+
+    #[test]
+    fn every_verb_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/commands.md");
+        let pages = std::fs::read_to_string(path).unwrap();
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+        let help = help();
+        for verb in Verb::ALL {
+            let (name, usage) = (verb.as_str(), verb.usage());
+            let section = pages.split(&format!("\n## {name}\n\n")).nth(1).unwrap_or_default();
+            let section = section.split("\n## ").next().unwrap_or_default();
+            assert!(section.starts_with(&format!("`{usage}` ")), "docs/commands.md: ## {name} begins with `{usage}`");
+            assert!(section.contains(&format!("\n    /{name}")), "docs/commands.md: ## {name} has an example");
+            assert!(pages.contains(&format!("| [`/{name}`](#{name}) |")), "docs/commands.md: no /{name} in the table");
+            assert!(help.contains(&format!("| `{usage}` | {} |", verb.summary())), "/help: no /{name}");
+            assert!(readme.contains(&format!("`/{name}")), "README.md: no /{name}");
+        }
+        assert!(readme.contains("(docs/commands.md)"));
+    }
+}

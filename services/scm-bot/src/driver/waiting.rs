@@ -8,7 +8,7 @@ use std::{
 use kfops_core::{Failure, Reason};
 
 use super::{Driver, Flow};
-use crate::{decide::current, ports::Claim, step::Stage};
+use crate::{decide::current, ports::Claim, report, step::Stage};
 
 /// A command that waits longer than this for another one says so.
 const TELL_AFTER: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ impl Driver {
         if let Some(failure) = self.waited_too_long(&holder) {
             return self.settle(Stage::Gate, Err(failure)).await;
         }
-        self.command.step_mut(Stage::Gate).message = format!("waits for {holder}, which came before");
+        self.command.step_mut(Stage::Gate).message = report::waits_for_turn(&holder);
         self.publish_progress().await?;
         Ok(Flow::On)
     }
@@ -72,8 +72,7 @@ impl Driver {
         tracing::info!(command = self.command.id, holder, ahead, "waits for the target");
         // What the gate saw may change while others deploy.
         self.gate_passed = None;
-        let more = if ahead > 0 { format!(", and {ahead} before this one") } else { String::new() };
-        self.command.step_mut(stage).message = format!("waits for {holder}, which deploys to the same place{more}");
+        self.command.step_mut(stage).message = report::waits_for_target(&holder, ahead);
         self.publish_progress().await?;
         let stopping = engine.lifecycle.stopping();
         let wish = Arc::clone(&self.wish);

@@ -24,6 +24,9 @@ impl Driver {
             return Ok(Done::Skipped("kfops.yaml names no images".into()));
         };
         let id = self.command.resource(stage);
+        if stage == Stage::Rollout {
+            self.note_replaced().await?;
+        }
         engine.workers.start(&id, &work, &self.context(stage), limit).await?;
         let started = self.command.step(stage).and_then(|step| step.start).unwrap_or_else(|| engine.clock.now());
         let passed = engine.clock.now().duration_since(started).unwrap_or_default();

@@ -32,6 +32,10 @@ pub fn deployment(command: &Command, state: DeploymentState, public_url: Option<
         production: environment == Some(Environment::Production),
         state,
         description: match (state, command.failure.as_ref()) {
+            (DeploymentState::Success, _) if command.lineage.restored.is_some() => {
+                let from = command.lineage.restored.as_ref().map_or("", |restored| &restored.revision);
+                format!("{revision} is live with the model of {from}")
+            }
             (DeploymentState::Success, _) => format!("{revision} is live"),
             (DeploymentState::InProgress, _) => format!("/{} is under way", command.verb.as_str()),
             (_, Some(failure)) => failure.message.chars().filter(|c| !c.is_control()).take(130).collect(),

@@ -2,8 +2,11 @@
 
 use std::time::SystemTime;
 
+use kfops_core::Reason;
+
 use super::{
     escape::{code, text},
+    metrics::{compare, number},
     words::{failure, icon, name, span, state},
 };
 use crate::{
@@ -69,6 +72,7 @@ fn title(command: &Command, now: SystemTime) -> String {
     let time = span(Some(command.received), command.ended, now);
     let state = match state(command) {
         State::Received | State::Accepted => "waiting".to_owned(),
+        State::Running if waits(command) => format!("waiting for {time}"),
         State::Running => format!("running for {time}"),
         State::Succeeded => format!("done in {time}"),
         state => format!("{} after {time}", state.as_str()),
@@ -77,7 +81,17 @@ fn title(command: &Command, now: SystemTime) -> String {
 }
 
 fn table(command: &Command, now: SystemTime) -> String {
-    let mut rows: Vec<&Step> = command.steps.iter().filter(|step| shown(command, step)).collect();
+    let plan_row = plan_row(command);
+    let mut rows: Vec<&Step> = command
+        .steps
+        .iter()
+        .filter(|step| shown(command, step))
+        .flat_map(|step| {
+            // What the rollout is about comes before its first row.
+            let first = plan_row.as_ref().filter(|row| first_of(command, step, row.stage));
+            first.into_iter().chain([step])
+        })
+        .collect();
     let hidden = rows.len().saturating_sub(ROWS);
     rows.truncate(ROWS);
     let mut out = String::from("| step | state | time | |\n|---|---|---|---|\n");
@@ -104,6 +118,35 @@ fn table(command: &Command, now: SystemTime) -> String {
     out
 }
 
+/// Whether it waits for others rather than for work.
+fn waits(command: &Command) -> bool {
+    command.steps.iter().any(|step| step.state == StepState::Pending && !step.message.is_empty())
+}
+
+fn first_of(command: &Command, step: &Step, stage: Stage) -> bool {
+    let first = command.steps.iter().find(|step| step.stage == stage && shown(command, step));
+    first.is_some_and(|first| std::ptr::eq(first, step))
+}
+
+/// `model sha256:91… replaces sha256:0d… · accuracy 0.953 → 0.967 (+0.014)`. A step only in the table.
+fn plan_row(command: &Command) -> Option<Step> {
+    let lineage = &command.lineage;
+    let (replaced, model) = (lineage.replaced.as_ref()?, lineage.model.as_ref()?);
+    let digest = |digest: &str| digest.get(..19).unwrap_or(digest).to_owned();
+    let mut said = match replaced.revision.as_str() {
+        "" => format!("model {} is the first", digest(&model.digest)),
+        revision => format!("model {} replaces {} of {revision}", digest(&model.digest), digest(&replaced.model)),
+    };
+    // A rollback measures nothing anew.
+    let measured = if lineage.metrics.is_empty() { Vec::new() } else { compare(&replaced.metrics, &lineage.metrics) };
+    for metric in measured.into_iter().take(3) {
+        said += &format!(" · {metric}");
+    }
+    let mut row = Step::part(Stage::Rollout, "plan", StepState::Succeeded);
+    row.message = said;
+    Some(row)
+}
+
 /// Rows that tell nothing beyond their parts are left out.
 fn shown(command: &Command, step: &Step) -> bool {
     let parts = || command.steps.iter().any(|part| part.part && part.stage == step.stage);
@@ -124,13 +167,18 @@ fn facts(command: &Command) -> String {
     if let Some(run) = lineage.run.as_ref().filter(|_| command.progress(Stage::Run).done()) {
         facts.push(format!("run {}", code(run, 64)));
     }
-    let metrics = lineage.metrics.iter().take(10).map(|(name, value)| format!("{} {value:.4}", text(name, 60)));
+    let metrics = lineage.metrics.iter().take(10).map(|(name, value)| format!("{} {}", text(name, 60), number(*value)));
     facts.extend(metrics);
     if let Some(model) = &lineage.model {
         facts.push(format!("model {}", code(model.digest.get(..19).unwrap_or(&model.digest), 20)));
     }
     if command.progress(Stage::Rollout) == StepState::Succeeded {
-        facts.push(format!("live: {}", code(&lineage.revision, 80)));
+        facts.push(match &lineage.restored {
+            Some(restored) => {
+                format!("{} brings back the model of {}", code(&lineage.revision, 80), code(&restored.revision, 80))
+            }
+            None => format!("live: {}", code(&lineage.revision, 80)),
+        });
     }
     if !lineage.merge_commit.is_empty() {
         facts.push(format!("merged as {}", code(short(&lineage.merge_commit), 12)));
@@ -142,7 +190,43 @@ fn facts(command: &Command) -> String {
     if command.outcome == Some(State::Succeeded) && matches!(command.verb, Verb::BuildRun | Verb::Run) {
         out += "\n\nNext: `/deploy`, or `/staging_deploy`.";
     }
+    if worth_a_retry(command) {
+        out += if out.is_empty() { "" } else { "\n\n" };
+        out += "Next: `/retry` does again what is not done, and nothing else.";
+    }
     out
+}
+
+/// How to end it, and what that does.
+fn way_out(command: &Command) -> Option<String> {
+    let live = command.progress(Stage::Rollout) == StepState::Succeeded;
+    if command.outcome.is_some() || live || !command.verb.takes_turns() {
+        return None;
+    }
+    let replaced = command.lineage.replaced.as_ref().map(|replaced| replaced.revision.as_str());
+    let before = match command.lineage.previous_revision.as_str() {
+        "" => replaced.unwrap_or_default(),
+        previous => previous,
+    };
+    Some(match (command.progress(Stage::Rollout), before) {
+        (StepState::Running, "") => "`/cancel` takes it back".to_owned(),
+        (StepState::Running, before) => format!("`/cancel` restores {}", text(before, 80)),
+        _ => "`/cancel` ends it".to_owned(),
+    })
+}
+
+/// Whether the same may succeed without a change of the code.
+fn worth_a_retry(command: &Command) -> bool {
+    use Reason as R;
+    let reason = command.failure.as_ref().map(|failure| failure.reason);
+    let of_the_commit = matches!(
+        reason,
+        Some(R::ConfigInvalid | R::CompileFailed | R::PipelineInvalid | R::TemplateInvalid | R::SourceInvalid)
+    );
+    command.verb.takes_turns()
+        && matches!(command.outcome, Some(State::Failed | State::Canceled))
+        && command.steps.iter().any(|step| step.stage == Stage::Gate && step.state == StepState::Succeeded)
+        && !of_the_commit
 }
 
 fn footer(command: &Command, public_url: Option<&str>) -> String {
@@ -150,6 +234,7 @@ fn footer(command: &Command, public_url: Option<&str>) -> String {
     if let Some(url) = public_url {
         links.push(format!("[trace]({}/traces/{})", url.trim_end_matches('/'), command.trace.trace_id));
     }
+    links.extend(way_out(command));
     let endpoint = &command.lineage.endpoint;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '/' | '.' | '-' | '_' | '~' | '%');
     let live = command.outcome.is_none() || state(command) == State::Succeeded;

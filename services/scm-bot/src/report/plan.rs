@@ -187,7 +187,8 @@ fn run(plan: &Plan) -> String {
     match live.map(|live| (&live.revision, &live.run)) {
         Some((revision, Ok(old))) => {
             let against = format!("against {} of {}, which is live", code(&old.run, 64), code(revision, 80));
-            let compared = compare(&old.metrics, &new.metrics);
+            let compared: Vec<String> =
+                compare(&old.metrics, &new.metrics).iter().map(|metric| text(metric, 120)).collect();
             let compared = if compared.is_empty() { "no metrics".to_owned() } else { compared.join(" · ") };
             writeln!(out, "{compared}, {against}\n").ok();
         }

@@ -6,7 +6,7 @@ use kfops_core::{Failure, Reason, TraceContext};
 
 use super::*;
 use crate::{
-    command::{Command, Origin, PullRequest, Repository, State},
+    command::{Command, Model, Origin, PullRequest, Replaced, Repository, Restored, State},
     step::{Stage, Step, StepState},
     verb::Verb,
 };
@@ -66,7 +66,7 @@ fn a_running_command() {
 | canary 10 % | ● | 22 s | 412 requests, 0 errors |
 | merge, label | | | |
 
-[trace](http://127.0.0.1:8080/traces/01010101010101010101010101010101) · <sub>c-1</sub>
+[trace](http://127.0.0.1:8080/traces/01010101010101010101010101010101) · `/cancel` takes it back · <sub>c-1</sub>
 "
     );
 }
@@ -204,4 +204,71 @@ fn status_and_help() {
     for verb in Verb::ALL {
         assert!(help().contains(verb.usage()));
     }
+}
+
+#[test]
+fn a_rollout_says_what_it_replaces() {
+    let mut command = command(Verb::Deploy);
+    command.lineage.model = Some(Model { digest: format!("sha256:{}", "9".repeat(64)), ..Model::default() });
+    command.lineage.metrics = [("acc|uracy".to_owned(), 0.967)].into();
+    command.lineage.replaced = Some(Replaced {
+        revision: "iris-00006".into(),
+        model: format!("sha256:{}", "0".repeat(64)),
+        metrics: [("acc|uracy".to_owned(), 0.953)].into(),
+    });
+    step(&mut command, Stage::Rollout, StepState::Running, "");
+    command.set_parts(Stage::Rollout, vec![Step::part(Stage::Rollout, "revision iris-00007", StepState::Running)]);
+    let shown = comment(&command, at(9), None);
+    let plan = "| plan | ✓ |  | model sha256:999999999999 replaces sha256:000000000000 of iris-00006 · acc\\|uracy 0.953 → 0.967 (+0.014) |\n";
+    let (_, after) = shown.split_once(plan).unwrap_or_else(|| panic!("{shown}"));
+    assert!(after.starts_with("| revision iris-00007 | ● |"), "{shown}");
+    assert!(shown.contains("`/cancel` restores iris-00006"), "{shown}");
+    step(&mut command, Stage::Rollout, StepState::Succeeded, "");
+    assert!(!comment(&command, at(9), None).contains("/cancel"), "what is live is not taken back by /cancel");
+}
+
+#[test]
+fn a_retry_and_a_rollback_say_so() {
+    let mut command = command(Verb::BuildRun);
+    command.retry_of = Some("c-0".into());
+    assert!(comment(&command, at(9), None).contains("**/retry of /build\\_run** by @author"));
+    command.outcome = Some(State::Failed);
+    command.failure = Some(Failure::new(Reason::TaskFailed, "task train failed"));
+    step(&mut command, Stage::Gate, StepState::Succeeded, "");
+    let shown = comment(&command, at(9), None);
+    assert!(shown.contains("**/retry of /build\\_run failed:** task train failed."), "{shown}");
+    assert!(shown.contains("Next: `/retry` does again what is not done"), "{shown}");
+    command.failure = Some(Failure::new(Reason::CompileFailed, "no"));
+    assert!(!comment(&command, at(9), None).contains("Next: `/retry`"));
+
+    let mut back = self::command(Verb::Rollback);
+    step(&mut back, Stage::Rollout, StepState::Succeeded, "");
+    back.lineage.revision = "iris-00009".into();
+    back.lineage.restored = Some(Restored {
+        revision: "iris-00007".into(),
+        rollout: "d-1".into(),
+        serving: kfops_project::Serving { name: "iris".into(), template: "t".into(), sample: None, golden: None },
+        pull_request: 4,
+        replaces: "iris-00008".into(),
+    });
+    let shown = comment(&back, at(9), None);
+    assert!(shown.contains("`iris-00009` brings back the model of `iris-00007`"), "{shown}");
+}
+
+#[test]
+fn waiting_canceled_and_superseded_are_said() {
+    let mut command = command(Verb::Deploy);
+    command.step_mut(Stage::Rollout).message = waits_for_target("c-7", 2);
+    let shown = comment(&command, at(72), None);
+    assert!(shown.contains("production · waiting for 1 m 12 s"), "{shown}");
+    assert!(shown.contains("waits for c-7, which deploys to the same place; place 3 in the queue"), "{shown}");
+    assert!(shown.contains("`/cancel` ends it"), "{shown}");
+    command.outcome = Some(State::Canceled);
+    command.canceled_by = "@boss wrote /cancel".into();
+    command.failure = Some(Failure::new(Reason::Canceled, "it was canceled: @boss wrote /cancel"));
+    let shown = comment(&command, at(72), None);
+    assert!(shown.contains("**/deploy canceled:** @\u{200b}boss wrote /cancel."), "{shown}");
+    command.outcome = Some(State::Superseded);
+    command.failure = Some(Failure::new(Reason::Superseded, "the branch moved on"));
+    assert!(comment(&command, at(72), None).contains("**/deploy superseded:** the branch moved on."));
 }

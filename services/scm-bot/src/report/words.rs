@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use kfops_core::Failure;
+use kfops_core::{Failure, Reason};
 
 use super::escape::{block, text};
 use crate::{
@@ -49,9 +49,15 @@ pub(super) fn failure(command: &Command) -> String {
     let verdict = match state(command) {
         State::Refused => "refused",
         State::Canceled => "canceled",
+        State::Superseded => "superseded",
         _ => "failed",
     };
-    let mut out = format!("**/{} {verdict}:** {}.", name(command), text(&failure.message, 1000));
+    // Who ended it says more than that it was ended.
+    let why = match command.canceled_by.as_str() {
+        by if !by.is_empty() && failure.reason == Reason::Canceled => by,
+        _ => &failure.message,
+    };
+    let mut out = format!("**/{} {verdict}:** {}.", name(command), text(why, 1000));
     let truth = still_true(command);
     if !truth.is_empty() {
         out.push(' ');
@@ -73,6 +79,7 @@ pub(super) fn failure(command: &Command) -> String {
 pub(super) fn name(command: &Command) -> String {
     match (&command.unreadable, command.verb, command.arguments.first()) {
         (Some(_), Verb::Help, Some(word)) => text(word, 40),
+        _ if command.retry_of.is_some() => format!("retry of /{}", command.verb.as_str().replace('_', "\\_")),
         _ => command.verb.as_str().replace('_', "\\_"),
     }
 }

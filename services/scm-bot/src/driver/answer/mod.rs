@@ -4,11 +4,14 @@ mod plan;
 mod status;
 mod why;
 
+use std::sync::Arc;
+
 use kfops_core::Failure;
 use kfops_project::{Environment, Project};
 
 use super::{Done, Driver, target::service_of};
 use crate::{
+    command::Replaced,
     ports::{Lock, Revision},
     report::{self, Found, Held, Who},
     verb::Verb,
@@ -26,6 +29,31 @@ impl Driver {
             _ => report::help(),
         };
         Ok(Done::Yes(String::new()))
+    }
+
+    /// Keeps what is live just before the rollout begins, for the comparison in the live comment. That it cannot be found
+    /// out stops nobody.
+    pub(in crate::driver) async fn note_replaced(&mut self) -> Result<(), Failure> {
+        let lineage = &self.command.lineage;
+        if lineage.replaced.is_some() || !lineage.revision.is_empty() {
+            return Ok(());
+        }
+        let engine = Arc::clone(&self.engine);
+        let target = self.target_name().await?;
+        let live = match engine.workers.live(&target).await {
+            Ok(live) => live,
+            Err(failure) => {
+                tracing::info!(command = self.command.id, %failure, "not compared with what is live");
+                return Ok(());
+            }
+        };
+        let mut replaced = Replaced::default();
+        if let Some(live) = live {
+            (replaced.revision, replaced.model) = (live.revision, live.model.digest);
+            replaced.metrics = engine.workers.run(&live.run).await.map(|run| run.metrics).unwrap_or_default();
+        }
+        self.command.lineage.replaced = Some(replaced);
+        engine.save(&mut self.command).await
     }
 
     /// The lock of an environment's target, as far as readers of this pull request may know who holds it.
