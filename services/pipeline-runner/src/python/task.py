@@ -12,33 +12,33 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def children():
-    """Process ids of this process' children."""
+    """Process ids of this process' children that still run."""
     mine = str(os.getpid()).encode()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
                 # The name before may hold spaces and brackets.
-                parent = file.read().rsplit(b")", 1)[1].split()[1]
-        except (OSError, IndexError):
+                state, parent = file.read().rsplit(b")", 1)[1].split()[:2]
+        except (OSError, IndexError, ValueError):
             continue
-        if parent == mine:
+        if parent == mine and state != b"Z":
             yield int(name)
 
 
 def end_the_rest():
     """Those that a killed one leaves become ours in turn."""
-    count = 0
+    killed = set()
     while True:
         for pid in children():
             try:
                 os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
             except ProcessLookupError:
                 pass
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
-            return count
-        count += 1
+            return len(killed)
 
 
 def main():
