@@ -18,16 +18,18 @@ pub(crate) struct Board<'a> {
     /// Lines below the cursor's start that are drawn anew.
     live: usize,
     frame: usize,
+    /// Shows nothing.
+    quiet: bool,
 }
 
 impl<'a> Board<'a> {
-    pub(crate) fn new(output: &'a Output) -> Self {
-        Self { output, printed: HashSet::new(), running: Vec::new(), live: 0, frame: 0 }
+    pub(crate) fn new(output: &'a Output, quiet: bool) -> Self {
+        Self { output, printed: HashSet::new(), running: Vec::new(), live: 0, frame: 0, quiet }
     }
 
     /// A new snapshot.
     pub(crate) fn show(&mut self, command: &Json) {
-        if !self.output.is_table() {
+        if self.quiet || !self.output.is_table() {
             return;
         }
         let mut text = self.erase();

@@ -53,11 +53,8 @@ pub(crate) enum Command {
         #[arg(long, env = "KFOPS_TRACES", value_name = "URL")]
         traces: Option<String>,
     },
-    /// Cancels a command.
-    Cancel {
-        /// Id or full name of a command, or `latest`.
-        command: String,
-    },
+    /// Lists the locks: who deploys where, and who waits for it.
+    Locks,
     /// Says everything that is wrong with a repository, each with its place.
     Check {
         /// The repository.

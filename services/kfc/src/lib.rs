@@ -6,12 +6,15 @@ mod check;
 mod cli;
 mod client;
 mod exit;
+mod locks;
 mod logs;
+mod markdown;
 mod name;
 mod output;
 mod repository;
 mod server;
 mod start;
+mod subject;
 mod trace;
 mod verbs;
 mod view;
@@ -68,11 +71,11 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Show { command } => view::show(&client, &command, &output).await,
         Command::Watch { command } => {
             let command = name::resolve(&client, &command).await?;
-            watch::to_the_end(&client, &command, &output).await
+            watch::to_the_end(&client, &command, false, &output).await
         }
         Command::Logs { command, step } => logs::run(&client, &command, &step.unwrap_or_default(), &output).await,
         Command::Trace { command, traces } => trace::run(&client, &server, &command, traces, &output).await,
-        Command::Cancel { command } => view::cancel(&client, &command, &output).await,
+        Command::Locks => locks::run(&client, &output).await,
         // Done above, without a server.
         Command::Check { .. } | Command::Completion { .. } | Command::Local(_) => Ok(()),
     }

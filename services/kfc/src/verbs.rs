@@ -1,6 +1,6 @@
 //! The verbs that start a command, with their arguments as in a comment.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -52,13 +52,77 @@ pub(crate) enum Verb {
         #[arg(long)]
         force: bool,
         #[command(flatten)]
+        canary: CanaryFlag,
+        #[command(flatten)]
         common: Common,
     },
-    /// Says in the pull request what is built, run and live.
+    /// Shows what `ship` would build, run and change, and changes nothing.
+    Plan {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Ends the canary of a deployment under way: the new model gets all traffic now.
+    Promote {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Brings an earlier model back to production, without a rebuild.
+    Rollback {
+        /// The revision whose model comes back; else the last good one.
+        #[arg(long, value_name = "REVISION")]
+        to: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Ends a command, or everything that is under way in a pull request.
+    Cancel {
+        /// Id or full name of a command, or `latest`.
+        command: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Does again what failed, and nothing that succeeded.
+    Retry {
+        /// Id or full name of a command, or `latest`; else the last one of the pull request.
+        command: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Shows what is built, run and live, and the locks, also in the pull request.
     Status {
         #[command(flatten)]
         common: Common,
     },
+    /// Shows where a live model comes from, checked link by link.
+    Why {
+        /// Name of the model (its InferenceService), or number of a pull request.
+        #[arg(value_name = "MODEL|PR")]
+        model: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Takes the lock of a target from the command that holds it, and ends that command.
+    Unlock {
+        /// Whose lock.
+        #[arg(value_enum, default_value_t = Target::Production)]
+        target: Target,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// A place that a model is deployed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    Production,
+    Staging,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CanaryFlag {
+    /// Percentages of the traffic before all of it, instead of those of kfops.yaml; 0 for none.
+    #[arg(long, value_name = "10,50")]
+    canary: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +140,19 @@ pub(crate) struct DeployFlags {
     /// Even if the pull request is behind its base.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    canary: CanaryFlag,
+}
+
+/// What a verb is about, besides the words after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The pull request of `--pr`.
+    PullRequest,
+    /// A command, by which the pull request is found.
+    Command(String),
+    /// A live model, by which the pull request is found.
+    Model(String),
 }
 
 /// What every verb takes.
@@ -113,11 +190,38 @@ impl Verb {
             Self::BuildRun { set, common } => ("VERB_BUILD_RUN", set.words().collect(), common),
             Self::Deploy { deploy, common } => ("VERB_DEPLOY", deploy.words().collect(), common),
             Self::StagingDeploy { deploy, common } => ("VERB_STAGING_DEPLOY", deploy.words().collect(), common),
-            Self::Ship { set, force, common } => {
-                ("VERB_SHIP", set.words().chain(flag("--force", force)).collect(), common)
+            Self::Ship { set, force, canary, common } => {
+                let words = set.words().chain(flag("--force", force)).chain(canary.words()).collect();
+                ("VERB_SHIP", words, common)
             }
+            Self::Plan { common } => ("VERB_PLAN", Vec::new(), common),
+            Self::Promote { common } => ("VERB_PROMOTE", Vec::new(), common),
+            Self::Rollback { to, common } => ("VERB_ROLLBACK", option("--to", to).collect(), common),
+            Self::Cancel { command, common } => ("VERB_CANCEL", command.into_iter().collect(), common),
+            Self::Retry { command, common } => ("VERB_RETRY", command.into_iter().collect(), common),
             Self::Status { common } => ("VERB_STATUS", Vec::new(), common),
+            Self::Why { common, .. } => ("VERB_WHY", Vec::new(), common),
+            Self::Unlock { target, common } => {
+                let target = if target == Target::Staging { "staging" } else { "production" };
+                ("VERB_UNLOCK", vec![target.to_owned()], common)
+            }
         }
+    }
+
+    /// What it is about.
+    pub(crate) fn subject(&self) -> Subject {
+        match self {
+            Self::Cancel { command: Some(command), .. } | Self::Retry { command: Some(command), .. } => {
+                Subject::Command(command.clone())
+            }
+            Self::Why { model: Some(model), .. } => Subject::Model(model.clone()),
+            _ => Subject::PullRequest,
+        }
+    }
+
+    /// Whether it answers at once, so that waiting for it goes without saying.
+    pub(crate) const fn answers(&self) -> bool {
+        matches!(self, Self::Plan { .. } | Self::Status { .. } | Self::Why { .. })
     }
 }
 
@@ -129,7 +233,13 @@ impl SetFlags {
 
 impl DeployFlags {
     fn words(self) -> impl Iterator<Item = String> {
-        option("--run-id", self.run_id).chain(flag("--force", self.force))
+        option("--run-id", self.run_id).chain(flag("--force", self.force)).chain(self.canary.words())
+    }
+}
+
+impl CanaryFlag {
+    fn words(self) -> impl Iterator<Item = String> {
+        option("--canary", self.canary)
     }
 }
 

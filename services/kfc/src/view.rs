@@ -8,7 +8,7 @@ use crate::{
     cli::ListArgs,
     client::Client,
     exit::Exit,
-    name,
+    markdown, name,
     output::{Colour, Format, Output, colour_of, one_line},
 };
 
@@ -108,7 +108,14 @@ pub(crate) async fn show(client: &Client, given: &str, output: &Output) -> Resul
         output.line(&line);
     }
     output.line(&outcome(&command, output));
+    output.bytes(answer(&command, output).as_bytes());
     Ok(())
+}
+
+/// What a verb answers, for a terminal; empty when it is none that answers, or has not yet.
+pub(crate) fn answer(command: &Json, output: &Output) -> String {
+    let text = command["answer"].as_str().unwrap_or_default();
+    if text.is_empty() { String::new() } else { markdown::render(text, output) }
 }
 
 /// `kfc cancel`.

@@ -11,8 +11,9 @@ use crate::{board::Board, client::Client, exit::Exit, output::Output, view};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Shows every step until the command has ended; how it ended decides the exit code.
-pub(crate) async fn to_the_end(client: &Client, name: &str, output: &Output) -> Result<(), Exit> {
-    let mut board = Board::new(output);
+/// `quiet`: only its answer.
+pub(crate) async fn to_the_end(client: &Client, name: &str, quiet: bool, output: &Output) -> Result<(), Exit> {
+    let mut board = Board::new(output, quiet);
     let ended = follow(client, name, &mut board).await;
     board.close();
     let command = match ended {
@@ -27,7 +28,11 @@ pub(crate) async fn to_the_end(client: &Client, name: &str, output: &Output) -> 
         Err(failure) => return Err(failure.into()),
     };
     if output.is_table() {
-        output.line(&view::outcome(&command, output));
+        let answer = view::answer(&command, output);
+        output.bytes(answer.as_bytes());
+        if !quiet || answer.is_empty() {
+            output.line(&view::outcome(&command, output));
+        }
     } else {
         output.value(&command);
     }

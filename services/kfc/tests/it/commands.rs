@@ -1,5 +1,6 @@
 //! Commands through the gateway: what is printed, and the exit codes.
 
+use kfops_proto::command::Lock;
 use serde_json::Value as Json;
 use tokio::process::Command;
 
@@ -160,9 +161,96 @@ async fn completion_scripts() {
     for shell in ["bash", "zsh", "fish"] {
         let said = kfc(folder.path(), &[], &["completion", shell]).await;
         assert_eq!(said.code, 0);
-        assert!(said.out.contains("build_run") && said.out.contains("kfc"), "{shell}");
+        for word in ["build_run", "rollback", "promote", "unlock", "locks", "why", "staging"] {
+            assert!(said.out.contains(word), "{shell}: {word}");
+        }
     }
     let script = kfc(folder.path(), &[], &["completion", "bash"]).await.out;
     let checked = Command::new("bash").args(["-n", "-c", &script]).status().await.unwrap();
     assert!(checked.success());
+}
+
+#[tokio::test]
+async fn every_verb_with_its_words() {
+    let world = World::new().await;
+    let cases: &[(&[&str], &str)] = &[
+        (&["plan"], "/plan on"),
+        (&["promote"], "/promote on"),
+        (&["rollback", "--to", "iris-00005"], "/rollback --to=iris-00005 on"),
+        (&["rollback"], "/rollback on"),
+        (&["cancel"], "/cancel on"),
+        (&["cancel", "c-1"], "/cancel c-1 on"),
+        (&["retry"], "/retry on"),
+        (&["retry", "commands/c-1"], "/retry c-1 on"),
+        (&["why"], "/why on"),
+        (&["unlock"], "/unlock production on"),
+        (&["unlock", "staging"], "/unlock staging on"),
+        (&["deploy", "--canary", "5,25"], "/deploy --canary=5,25 on"),
+        (&["staging-deploy", "--canary", "0"], "/staging_deploy --canary=0 on"),
+        (&["ship", "--set", "a=1", "--force", "--canary", "10"], "/ship --set=a=1 --force --canary=10 on"),
+    ];
+    for (args, words) in cases {
+        let said = world.kfc(&[args, &["--pr", "3", "--repo", "o/r"][..]].concat()).await;
+        assert_eq!(said.code, 0, "{args:?}: {said:?}");
+        assert!(said.out.lines().next().unwrap().ends_with(&format!("  {words} o/r#3")), "{args:?}: {said:?}");
+    }
+    let said = world.kfc(&["unlock", "everything", "--pr", "3", "--repo", "o/r"]).await;
+    assert_eq!(said.code, 2, "{said:?}");
+}
+
+#[tokio::test]
+async fn answers_are_for_the_terminal() {
+    let world = World::new().await;
+    let said = world.kfc(&["plan", "--pr", "3", "--repo", "o/r"]).await;
+    let (_, answer) = said.out.split_once('\n').unwrap();
+    assert_eq!(answer, "Plan of o/r\n\n   link\n✓  run\n", "{said:?}");
+    let said = world.kfc(&["why", "--pr", "3", "--repo", "o/r", "--output", "json"]).await;
+    let json: Json = serde_json::from_str(&said.out).unwrap();
+    assert!(json["answer"].as_str().unwrap().starts_with("**Why** of `o/r`"), "{json}");
+    let said = world.kfc(&["status", "--pr", "3", "--repo", "o/r", "--output", "name"]).await;
+    assert!(said.out.starts_with("commands/kfc-") && said.out.lines().count() == 1, "{said:?}");
+    let said = world.kfc(&["show", said.out.trim()]).await;
+    assert!(said.out.contains("Status of o/r\n"), "{said:?}");
+    // One that acts says what it did, after its steps.
+    let said = world.kfc(&["unlock", "--pr", "3", "--repo", "o/r", "-w"]).await;
+    assert!(said.out.contains("✓ gate") && said.out.contains("Unlock of o/r\n"), "{said:?}");
+}
+
+#[tokio::test]
+async fn why_finds_the_pull_request_of_a_model() {
+    let world = World::new().await;
+    let said = world.kfc(&["why", "iris"]).await;
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("no command is known that deployed iris") && said.err.contains("--pr"), "{said:?}");
+    world.kfc(&["deploy", "--pr", "8", "--repo", "o/r"]).await;
+    let said = world.kfc(&["why", "iris"]).await;
+    assert!(said.out.contains("/why on o/r#8"), "{said:?}");
+    let said = world.kfc(&["why", "9", "--repo", "o/r"]).await;
+    assert!(said.out.contains("/why on o/r#9"), "{said:?}");
+    let said = world.kfc(&["why", "../x"]).await;
+    assert!(said.code == 2 && said.err.contains("neither a model nor a pull request"), "{said:?}");
+    // A command is enough to find its pull request.
+    let said = world.kfc(&["retry", "latest"]).await;
+    assert!(said.out.contains("/retry kfc-") && said.out.contains(" on o/r#"), "{said:?}");
+}
+
+#[tokio::test]
+async fn locks_are_listed() {
+    let world = World::new().await;
+    let said = world.kfc(&["locks"]).await;
+    assert_eq!((said.code, said.out.as_str()), (0, "nothing was deployed yet\n"), "{said:?}");
+    *world.bot.locks.lock().unwrap() = vec![Lock {
+        target: "namespaces/live/inferenceServices/iris".into(),
+        holder: "commands/c-1".into(),
+        fence: 3,
+        since: Some(prost_types::Timestamp { seconds: 1_795_000_000, nanos: 5 }),
+        queue: vec!["commands/c-2".into(), "commands/c-3".into()],
+    }];
+    let said = world.kfc(&["locks"]).await;
+    let line = "namespaces/live/inferenceServices/iris  held by c-1 since 2026-11-18 11:06:40; waiting: c-2, c-3\n";
+    assert_eq!((said.code, said.out.as_str()), (0, line), "{said:?}");
+    let said = world.kfc(&["locks", "--output", "json"]).await;
+    assert_eq!(serde_json::from_str::<Json>(&said.out).unwrap()["locks"][0]["fence"], "3");
+    let said = world.kfc(&["locks", "--output", "name"]).await;
+    assert_eq!(said.out, "namespaces/live/inferenceServices/iris\n");
 }
