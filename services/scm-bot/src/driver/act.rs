@@ -93,6 +93,7 @@ impl Driver {
             let mut snapshots = Box::pin(self.engine.watch(&other.id).await?);
             loop {
                 tokio::select! {
+                    biased;
                     snapshot = snapshots.next() => match snapshot {
                         // What comes after the outcome is the last word on GitHub.
                         Some(snapshot) => {

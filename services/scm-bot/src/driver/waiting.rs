@@ -22,6 +22,7 @@ impl Driver {
         let wish = Arc::clone(&self.wish);
         let told = self.command.posted.comment_intended;
         tokio::select! {
+                    biased;
             () = self.turn.turn() => return Ok(Flow::On),
             () = wish.notified() => {
                 self.hear().await?;
@@ -77,6 +78,7 @@ impl Driver {
         let stopping = engine.lifecycle.stopping();
         let wish = Arc::clone(&self.wish);
         tokio::select! {
+                    biased;
             _ = freed.changed() => {}
             () = tokio::time::sleep(LOOK_AGAIN) => {}
             () = wish.notified() => self.hear().await?,
@@ -137,6 +139,7 @@ impl Driver {
         let stopping = self.engine.lifecycle.stopping();
         let wish = Arc::clone(&self.wish);
         tokio::select! {
+                    biased;
             () = tokio::time::sleep(next) => Flow::On,
             () = wish.notified() => {
                 if let Err(failure) = self.hear().await {

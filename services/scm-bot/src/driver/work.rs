@@ -39,6 +39,14 @@ impl Driver {
         let mut overdue = false;
         loop {
             tokio::select! {
+                    biased;
+                () = wish.notified() => {
+                    self.hear().await?;
+                    if self.command.cancel {
+                        return Ok(Done::Interrupted);
+                    }
+                }
+                () = stopping.cancelled() => return Ok(Done::Stopping),
                 snapshot = snapshots.next() => {
                     let away = || Failure::new(Reason::WorkerUnavailable, format!("the watch of {id} was cut off"));
                     let snapshot = snapshot.ok_or_else(away)??;
@@ -54,13 +62,6 @@ impl Driver {
                     overdue = true;
                     engine.workers.cancel(stage, &id).await?;
                 }
-                () = wish.notified() => {
-                    self.hear().await?;
-                    if self.command.cancel {
-                        return Ok(Done::Interrupted);
-                    }
-                }
-                () = stopping.cancelled() => return Ok(Done::Stopping),
             }
         }
     }
@@ -79,6 +80,7 @@ impl Driver {
         let mut snapshots = engine.workers.watch(stage, &id);
         loop {
             let next = tokio::select! {
+                    biased;
                 next = snapshots.next() => next,
                 () = stopping.cancelled() => return Ok(Done::Stopping),
             };

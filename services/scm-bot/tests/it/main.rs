@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is wrong ends")]
 
 mod grpc;
+mod matrix;
 mod repository;
 mod resume;
 mod sim;
+mod speed;
 mod stories;
 mod traces;
 mod wire;

@@ -73,12 +73,17 @@ pub(crate) struct Gate {
     pub(crate) weather: Option<Weather>,
     /// The next call of this name does not get through like this, once.
     pub(crate) next: Vec<(&'static str, Fault)>,
+    /// Names of the calls and whether they write, when somebody wants to know.
+    pub(crate) calls: Option<Vec<(&'static str, bool)>>,
 }
 
 impl Gate {
     /// The number of a call and what happens to it.
     pub(crate) fn admit(&mut self, port: Port, name: &'static str, writes: bool, passed: Duration) -> (usize, Fault) {
         self.count += 1;
+        if let Some(calls) = &mut self.calls {
+            calls.push((name, writes));
+        }
         if let Some(at) = self.next.iter().position(|(due, _)| *due == name) {
             return (self.count, self.next.remove(at).1);
         }

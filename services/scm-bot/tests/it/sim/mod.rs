@@ -2,6 +2,7 @@
 //! bot's death; every call of a port can be counted, delayed, broken, or be the bot's last.
 
 pub(crate) mod bot;
+pub(crate) mod digest;
 pub(crate) mod gate;
 pub(crate) mod github;
 pub(crate) mod hub;

@@ -124,7 +124,10 @@ impl Jobs {
         }
         let since = job.phase_since;
         let undo = job.cancel.filter(|_| !matches!(job.phase, Phase::Drain | Phase::Restore)).map(|at| at.max(since));
-        let held = self.held.contains("rollouts") && matches!(job.phase, Phase::Proof | Phase::Canary(_));
+        // In the first canary, or after the proof where there is none.
+        let canary = !job.previous.is_empty() && !canary_of(&job.work).is_empty();
+        let here = matches!(job.phase, Phase::Canary(_)) || (job.phase == Phase::Proof && !canary);
+        let held = self.held.contains("rollouts") && here;
         let next = match job.phase {
             // Its turn comes when the one before has ended.
             Phase::Queued => Some(self.ended_before(target).max(since)),

@@ -114,6 +114,7 @@ impl World {
             result
         };
         if writes {
+            self.note(name);
             self.changed.send_replace(());
             self.die_at(number, false, name).await;
         }

@@ -1,0 +1,288 @@
+//! The crash matrix: every verb, killed before and after every effect and every write of its record, and before every
+//! look. Whoever takes over goes on, and in the end the world is as if nobody had died.
+
+use std::collections::BTreeMap;
+
+use kfops_core::{Failure, Reason};
+use kfops_scm_bot::step::StepState;
+
+use crate::{
+    sim::{Sim, digest::digest},
+    stories::PRODUCTION,
+};
+
+/// A story: what was before, and what is to survive.
+struct Story {
+    name: &'static str,
+    before: fn(&mut Sim),
+    then: fn(&mut Sim),
+}
+
+fn nothing(_: &mut Sim) {}
+
+fn live(sim: &mut Sim) {
+    sim.look(|state| state.jobs.live_from_the_beginning(PRODUCTION, "iris-00001"));
+}
+
+fn ran(sim: &mut Sim) {
+    live(sim);
+    sim.told(1, "author", "/build_run");
+}
+
+fn deployed_twice(sim: &mut Sim) {
+    sim.told(1, "author", "/ship");
+    sim.told(2, "boss", "/ship --force");
+}
+
+fn ask(sim: &mut Sim, body: &str) -> String {
+    sim.ask(1, "author", body)
+}
+
+/// Until a canary is under way: nobody's death changes when that is.
+fn canary(sim: &mut Sim) {
+    let there = sim.wait(|state| state.jobs.services[PRODUCTION].canary.is_some());
+    assert!(there, "no canary");
+}
+
+fn working(sim: &mut Sim, collection: &str) {
+    let there = sim.wait(|state| state.jobs.of(collection).iter().any(|job| job.is_open()));
+    assert!(there, "no {collection}");
+}
+
+fn fails(sim: &mut Sim, collection: &'static str) {
+    sim.look(|state| state.jobs.fail_next(collection, Failure::new(Reason::TaskFailed, "it broke")));
+}
+
+const STORIES: &[Story] = &[
+    Story { name: "build", before: nothing, then: |sim| drop(ask(sim, "/build")) },
+    Story {
+        name: "build an image",
+        before: |sim| drop(sim.told(1, "author", "/build")),
+        then: |sim| drop(ask(sim, "/build trainer")),
+    },
+    Story {
+        name: "run",
+        before: |sim| drop(sim.told(1, "author", "/build")),
+        then: |sim| drop(ask(sim, "/run --set max_depth=9")),
+    },
+    Story { name: "build_run", before: nothing, then: |sim| drop(ask(sim, "/build_run")) },
+    Story {
+        name: "deploy, the first",
+        before: |sim| drop(sim.told(1, "author", "/build_run")),
+        then: |sim| drop(ask(sim, "/deploy")),
+    },
+    Story { name: "deploy by canary", before: ran, then: |sim| drop(ask(sim, "/deploy --canary 10,50")) },
+    Story { name: "staging_deploy", before: ran, then: |sim| drop(ask(sim, "/staging_deploy")) },
+    Story { name: "ship", before: live, then: |sim| drop(ask(sim, "/ship")) },
+    Story { name: "plan", before: ran, then: |sim| drop(ask(sim, "/plan")) },
+    Story {
+        name: "promote",
+        before: ran,
+        then: |sim| {
+            sim.look(|state| state.jobs.held.insert("rollouts"));
+            ask(sim, "/deploy");
+            canary(sim);
+            ask(sim, "/promote");
+        },
+    },
+    Story {
+        name: "rollback",
+        before: deployed_twice,
+        then: |sim| drop(sim.ask(2, "author", "/rollback")),
+    },
+    Story {
+        name: "rollback --to",
+        before: deployed_twice,
+        then: |sim| drop(sim.ask(3, "author", "/rollback --to iris-00001")),
+    },
+    Story {
+        name: "cancel a run",
+        before: |sim| drop(sim.look(|state| state.jobs.held.insert("runs"))),
+        then: |sim| {
+            ask(sim, "/build_run");
+            working(sim, "runs");
+            ask(sim, "/cancel");
+        },
+    },
+    Story {
+        name: "cancel a canary",
+        before: ran,
+        then: |sim| {
+            sim.look(|state| state.jobs.held.insert("rollouts"));
+            ask(sim, "/deploy");
+            canary(sim);
+            sim.ask(1, "boss", "/cancel");
+        },
+    },
+    Story {
+        name: "retry a run",
+        before: |sim| {
+            fails(sim, "runs");
+            sim.told(1, "author", "/build_run");
+        },
+        then: |sim| drop(ask(sim, "/retry")),
+    },
+    Story {
+        name: "retry a rollout",
+        before: |sim| {
+            ran(sim);
+            fails(sim, "rollouts");
+            sim.told(1, "author", "/deploy");
+        },
+        then: |sim| drop(ask(sim, "/retry")),
+    },
+    Story {
+        name: "retry a merge",
+        before: |sim| {
+            ran(sim);
+            sim.look(|state| state.hub.merge_refusal = Some("a check is missing".into()));
+            sim.told(1, "author", "/deploy");
+        },
+        then: |sim| drop(ask(sim, "/retry")),
+    },
+    Story { name: "a build that fails", before: |sim| fails(sim, "builds"), then: |sim| drop(ask(sim, "/ship")) },
+    Story {
+        name: "a rollout that fails",
+        before: |sim| {
+            ran(sim);
+            fails(sim, "rollouts");
+        },
+        then: |sim| drop(ask(sim, "/deploy")),
+    },
+    Story {
+        name: "a merge that is refused",
+        before: |sim| {
+            ran(sim);
+            // Until the end of the story.
+            sim.look(|state| state.hub.pull(1).mergeable = None);
+        },
+        then: |sim| drop(ask(sim, "/deploy --force")),
+    },
+    Story { name: "status", before: ran, then: |sim| drop(ask(sim, "/status")) },
+    Story { name: "why", before: deployed_twice, then: |sim| drop(ask(sim, "/why")) },
+    Story { name: "help", before: nothing, then: |sim| drop(ask(sim, "/help")) },
+    Story { name: "a typo", before: nothing, then: |sim| drop(ask(sim, "/biuld")) },
+    Story { name: "a stranger", before: nothing, then: |sim| drop(sim.ask(1, "stranger", "/ship")) },
+    Story { name: "several", before: live, then: |sim| drop(sim.comment(1, "author", "/build\n/run\n/status")) },
+    Story {
+        name: "unlock",
+        before: |sim| {
+            ran(sim);
+            sim.told(2, "author", "/build_run");
+            sim.look(|state| state.jobs.held.insert("rollouts"));
+        },
+        then: |sim| {
+            ask(sim, "/deploy");
+            canary(sim);
+            sim.ask(2, "boss", "/unlock");
+        },
+    },
+    Story {
+        name: "two deploys to one place",
+        before: |sim| {
+            ran(sim);
+            sim.told(2, "author", "/build_run");
+        },
+        then: |sim| {
+            ask(sim, "/staging_deploy");
+            working(sim, "rollouts");
+            sim.ask(2, "author", "/staging_deploy");
+        },
+    },
+    Story {
+        name: "a push supersedes what waits",
+        before: |sim| drop(sim.look(|state| state.jobs.held.insert("runs"))),
+        then: |sim| {
+            ask(sim, "/build_run");
+            working(sim, "runs");
+            let waits = ask(sim, "/build");
+            sim.until(&waits, |command| command.pull.is_some());
+            sim.push(1, &"a".repeat(40));
+            sim.until(&waits, |command| command.superseded_by.is_some());
+            sim.look(|state| state.jobs.held.clear());
+        },
+    },
+    Story {
+        name: "the button retry",
+        before: |sim| {
+            fails(sim, "runs");
+            sim.told(1, "author", "/build_run");
+        },
+        then: |sim| {
+            let failed = sim.look(|state| state.book.ordered()[0].id.clone());
+            sim.press(&failed, "retry", "author");
+        },
+    },
+    Story {
+        name: "the button cancel",
+        before: |sim| drop(sim.look(|state| state.jobs.held.insert("runs"))),
+        then: |sim| {
+            let run = ask(sim, "/build_run");
+            working(sim, "runs");
+            sim.until(&run, |command| command.posted.check.is_some());
+            sim.press(&run, "cancel", "mate");
+        },
+    },
+];
+
+fn told(story: &Story, kill: Option<(usize, bool)>) -> Sim {
+    let mut sim = Sim::new();
+    (story.before)(&mut sim);
+    assert!(sim.settle(), "{}: not ready\n{}", story.name, sim.story());
+    {
+        let mut gate = sim.world.gate();
+        (gate.count, gate.kill) = (0, kill);
+        gate.calls = kill.is_none().then(Vec::new);
+    }
+    (story.then)(&mut sim);
+    assert!(sim.settle(), "{} {kill:?}: not ended\n{}", story.name, sim.story());
+    sim
+}
+
+#[test]
+fn killed_anywhere_the_world_ends_the_same() {
+    let only = std::env::var("KFOPS_SIM_STORY").ok();
+    let mut cases = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for story in STORIES.iter().filter(|story| only.as_ref().is_none_or(|only| only == story.name)) {
+        let calm = told(story, None);
+        let expected = calm.look(|state| digest(state));
+        let calls = calm.world.gate().calls.take().unwrap();
+        assert!(calm.look(|state| {
+            let steps = state.book.commands.values().flat_map(|command| &command.steps);
+            steps.clone().all(|step| step.state != StepState::Running)
+        }));
+        for (number, (name, writes)) in calls.iter().enumerate() {
+            for before in [true, false] {
+                if !before && !writes {
+                    continue;
+                }
+                *cases.entry(story.name).or_insert(0) += 1;
+                let sim = told(story, Some((number + 1, before)));
+                let ended = sim.look(|state| digest(state));
+                if ended != expected || sim.lives != calm.lives + 1 {
+                    let when = if before { "before" } else { "after" };
+                    wrong.push(format!(
+                        "{}: killed {when} call {} ({name}), lives {}\n{}{}",
+                        story.name,
+                        number + 1,
+                        sim.lives,
+                        difference(&expected, &ended),
+                        if wrong.is_empty() { sim.story() } else { String::new() },
+                    ));
+                }
+            }
+        }
+    }
+    println!("crash matrix: {} cases: {cases:?}", cases.values().sum::<usize>());
+    assert!(wrong.is_empty(), "{} of them end differently:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Lines that only one of the two has.
+fn difference(expected: &str, ended: &str) -> String {
+    let only = |one: &str, other: &str, sign: &str| -> String {
+        let lines = one.lines().filter(|line| !other.lines().any(|known| known == *line));
+        lines.map(|line| format!("    {sign} {line}\n")).collect()
+    };
+    only(expected, ended, "-") + &only(ended, expected, "+")
+}
