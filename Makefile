@@ -6,10 +6,10 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 REPORT ?=
 DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
 
-.PHONY: help demo test lint bench install build setup schema
+.PHONY: help demo test lint bench bench-webhooks fuzz install build setup schema
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: setup ## the story of three pull requests on real parts, without a person (REPORT=FILE writes JSON)
 	cargo build --quiet --locked --bin kfc
@@ -31,6 +31,16 @@ bench: setup ## idle memory of the five services, time from start to ready
 	cargo build --release --locked --workspace --bins
 	$(CARGO_TARGET_DIR)/release/kfc local provision --env > $(CACHE)/test.env
 	set -a && source $(CACHE)/test.env && set +a && $(CARGO_TARGET_DIR)/release/bench-services
+
+bench-webhooks: setup ## webhooks a second through gateway and scm-bot, against Probot
+	cargo build --release --locked --package kfops-gateway --package kfops-scm-bot --package kfops-bench --bins
+	deploy/github-description > $(CACHE)/bench.env
+	echo "KFOPS_PROBOT=$$(deploy/npm tests/bench/probot)" >> $(CACHE)/bench.env
+	set -a && source $(CACHE)/bench.env && set +a && $(CARGO_TARGET_DIR)/release/bench-webhooks
+
+fuzz: setup ## random comments, signatures, webhooks, kfops.yaml and arguments (FUZZ_SECONDS each, FUZZ_SEED)
+	cargo build --release --locked --package kfops-fuzz
+	$(CARGO_TARGET_DIR)/release/fuzz $(FUZZ)
 
 install: setup ## kfc into ~/.cargo/bin, optimised
 	cargo install --locked --path services/kfc
