@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is wrong ends")]
 
 mod grpc;
+mod ledger;
+mod ledger_locks;
 mod repository;
 mod resume;
 mod sim;
