@@ -18,7 +18,7 @@ use crate::{
     engine::Engine,
     line::Line,
     local::{SqliteLedger, SystemEntropy},
-    ports::{CheckRun, Delivery, Deployment, Filter, Found, GitHub, Ledger, Look, Merged, Meter, Post, PostOutcome},
+    ports::{CheckRun, Delivery, Deployment, Filter, Found, GitHub, Look, Merged, Meter, Post, PostOutcome},
     workers::GrpcWorkers,
 };
 
