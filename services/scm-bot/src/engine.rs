@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use futures::{Stream, StreamExt as _};
@@ -97,13 +98,20 @@ impl Engine {
         .await
     }
 
-    /// Tells what has not begun yet that the branch of its pull request has moved on.
-    pub(crate) async fn supersede(&self, repository: &Repository, number: u64, head: &str) -> Result<(), Failure> {
+    /// Tells what was received before `at` and has not begun yet that the branch of its pull request has moved on. What
+    /// came later knows it, and may be about a still newer head.
+    pub(crate) async fn supersede(
+        &self,
+        repository: &Repository,
+        number: u64,
+        head: &str,
+        at: SystemTime,
+    ) -> Result<(), Failure> {
         for command in self.ledger.open().await? {
             let same = command.repository == *repository && command.pull_request == number;
             // Its head is read at once: without one, it was received a moment before the push or after it.
             let other = command.pull.as_ref().is_some_and(|pull| pull.head != head);
-            if same && other && command.verb.uses_code() && !command.begun() {
+            if same && other && command.received <= at && command.verb.uses_code() && !command.begun() {
                 self.wish(&command.id, |command| command.superseded_by.replace(head.to_owned()).is_none()).await?;
             }
         }

@@ -1,7 +1,10 @@
 //! Takes deliveries in: stored durably with what they start, then acted on. The same way for a webhook that came and for
 //! one that was found missing.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use kfops_core::{Failure, Reason, TraceContext, short_hash};
@@ -49,6 +52,11 @@ pub(crate) struct Intake {
 impl Intake {
     /// Returns once the webhook and its commands are stored durably; the commands are then under way.
     pub(crate) async fn take(&self, webhook: Webhook) -> Result<Taken, Failure> {
+        self.take_late(webhook, None).await
+    }
+
+    /// As `take`. With `late`, what it asks for comes too late and is refused: the person is told to ask again.
+    pub(crate) async fn take_late(&self, webhook: Webhook, late: Option<Duration>) -> Result<Taken, Failure> {
         if !(1..=200).contains(&webhook.delivery.len()) {
             return Err(Failure::new(Reason::InvalidArgument, "it has 1 to 200 characters").on("delivery_id"));
         }
@@ -57,16 +65,21 @@ impl Intake {
             tracing::debug!(event = webhook.event, delivery = webhook.delivery, "of no interest");
             return Ok(Taken::default());
         };
-        let commands = match event {
+        let mut commands = match event {
             Event::Nothing => Vec::new(),
             Event::Comment(comment) => self.commands_of(comment, &webhook),
             Event::Moved { repository, pull_request, head } => {
                 // Before it is stored as seen: told twice is told once.
-                self.engine.supersede(&repository, pull_request, &head).await?;
+                self.engine.supersede(&repository, pull_request, &head, webhook.received).await?;
                 Vec::new()
             }
             Event::Pressed(press) => self.command_of(press, &webhook).await?.into_iter().collect(),
         };
+        if let Some(late) = late {
+            for command in &mut commands {
+                command.unreadable.get_or_insert_with(|| too_late(late));
+            }
+        }
         // What started nothing is remembered by its GUID alone.
         let payload = if commands.is_empty() { Bytes::new() } else { webhook.payload };
         let delivery = Delivery { id: webhook.delivery, event: webhook.event, payload, received: webhook.received };
@@ -132,4 +145,11 @@ impl Intake {
         let line = Line::Command { verb, arguments: vec![press.command] };
         Ok(Some(Command::new(id, verb, on, press.actor, origin, trace, webhook.received).reading(line)))
     }
+}
+
+/// What was right to ask for may not be any more.
+fn too_late(late: Duration) -> Failure {
+    let late = humantime::format_duration(Duration::from_secs(late.as_secs() / 60 * 60));
+    Failure::new(Reason::PolicyRefused, format!("this reached Kfops {late} late, and things may have changed since"))
+        .action("if it is still wanted, write it again")
 }

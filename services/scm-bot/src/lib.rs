@@ -13,11 +13,13 @@ mod engine;
 pub mod gate;
 pub mod github;
 pub mod grammar;
+mod housekeeping;
 mod intake;
 mod line;
 pub mod lineage;
 pub mod local;
 pub mod ports;
+mod recovery;
 pub mod report;
 pub mod repository;
 mod service;
@@ -28,4 +30,6 @@ pub mod workers;
 
 pub use intake::{Taken, Webhook};
 pub use service::{Handle, Ports, Service, ServiceError};
-pub use settings::{AppSettings, GitHubSettings, MergeMethod, Settings, TimeoutSettings, WorkerSettings};
+pub use settings::{
+    AppSettings, GitHubSettings, LedgerSettings, MergeMethod, RecoverySettings, Settings, TimeoutSettings, WorkerSettings,
+};

@@ -17,10 +17,12 @@ use crate::{
     command::Command,
     engine::Engine,
     github::GitHubClient,
+    housekeeping,
     intake::{Intake, Taken, Webhook},
     line::Line,
     local::{SqliteLedger, SystemEntropy},
     ports::{Entropy, GitHub, Ledger, Workers},
+    recovery,
     settings::Settings,
     workers::GrpcWorkers,
 };
@@ -106,7 +108,10 @@ impl Service {
             wishes: Mutex::default(),
         });
         engine.resume().await?;
-        Ok(Handle(Intake { engine, entropy: ports.entropy }))
+        housekeeping::start(&engine);
+        let intake = Intake { engine, entropy: ports.entropy };
+        recovery::start(&intake);
+        Ok(Handle(intake))
     }
 
     /// Resumes open commands, then serves until the lifecycle stops.

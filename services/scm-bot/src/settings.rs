@@ -26,6 +26,10 @@ pub struct Settings {
     pub workers: WorkerSettings,
     /// How long things may take.
     pub timeouts: TimeoutSettings,
+    /// How long the ledger remembers.
+    pub ledger: LedgerSettings,
+    /// Deliveries that never arrived.
+    pub recovery: RecoverySettings,
     /// Spans and logs.
     pub telemetry: TelemetrySettings,
 }
@@ -121,6 +125,30 @@ pub struct TimeoutSettings {
     pub shutdown: HumanDuration,
 }
 
+/// The `ledger` section.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerSettings {
+    /// How long it is remembered that a delivery was taken. GitHub sends one again for some days.
+    pub deliveries: HumanDuration,
+    /// How long a command is remembered after its end. The last ones that deployed to each target stay for ever.
+    pub commands: HumanDuration,
+    /// How often the rest is forgotten. 0s: never.
+    pub compact_every: HumanDuration,
+}
+
+/// The `recovery` section.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecoverySettings {
+    /// How often GitHub is asked what it sent. 0s: never.
+    pub every: HumanDuration,
+    /// How far back the first look after a start reaches; at most half of `ledger.deliveries`.
+    pub window: HumanDuration,
+    /// A comment that is found later than this starts nothing any more: its author is asked to write it again.
+    pub oldest_comment: HumanDuration,
+}
+
 impl kfops_boot::ServiceSettings for Settings {
     fn listen(&self) -> &str {
         &self.listen
@@ -141,6 +169,8 @@ impl Default for Settings {
             github: GitHubSettings::default(),
             workers: WorkerSettings::default(),
             timeouts: TimeoutSettings::default(),
+            ledger: LedgerSettings::default(),
+            recovery: RecoverySettings::default(),
             telemetry: TelemetrySettings::default(),
         }
     }
@@ -177,6 +207,27 @@ impl Default for TimeoutSettings {
             github: HumanDuration::from_secs(30),
             patience: HumanDuration::from_secs(600),
             shutdown: HumanDuration::from_secs(10),
+        }
+    }
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 3600;
+        Self {
+            deliveries: HumanDuration::from_secs(30 * DAY),
+            commands: HumanDuration::from_secs(180 * DAY),
+            compact_every: HumanDuration::from_secs(3600),
+        }
+    }
+}
+
+impl Default for RecoverySettings {
+    fn default() -> Self {
+        Self {
+            every: HumanDuration::from_secs(300),
+            window: HumanDuration::from_secs(6 * 3600),
+            oldest_comment: HumanDuration::from_secs(1800),
         }
     }
 }

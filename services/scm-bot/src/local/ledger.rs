@@ -14,7 +14,7 @@ use rusqlite::{Connection, params, types::Value};
 
 use super::{
     compaction, locks,
-    records::{Stored, Written, find, key, number, seconds},
+    records::{Stored, Written, find, key, number, of_millis, seconds},
     schema,
     writer::{Writer, unavailable},
 };
@@ -48,7 +48,7 @@ impl SqliteLedger {
         })?;
         let guard = schema::guard(folder)?;
         let mut writer = schema::connect(folder)?;
-        schema::migrate(&mut writer)?;
+        schema::migrate(&mut writer, now)?;
         schema::free_stale(&writer, now)?;
         let reader = Mutex::new(schema::connect(folder)?);
         Ok(Self(Arc::new(Inner { writer: Writer::start(writer)?, reader, _guard: guard })))
@@ -207,6 +207,16 @@ impl Ledger for SqliteLedger {
 
     async fn shrink(&self, payloads: SystemTime) -> Result<usize, Failure> {
         compaction::shrink(&self.0.writer, payloads).await
+    }
+
+    async fn born(&self) -> Result<SystemTime, Failure> {
+        self.read(|inner| {
+            let born = inner.with(|connection| {
+                connection.query_row("SELECT value FROM facts WHERE name = 'born'", [], |row| row.get(0))
+            });
+            born.map(of_millis).map_err(unavailable)
+        })
+        .await
     }
 
     async fn update(&self, command: Command) -> Result<Option<Command>, Failure> {

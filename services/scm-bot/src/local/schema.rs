@@ -45,6 +45,7 @@ CREATE INDEX commands_of_delivery ON commands (delivery) WHERE ended = 0;
 CREATE INDEX commands_deployed ON commands (target, seq, revision) WHERE target IS NOT NULL;
 CREATE INDEX deliveries_received ON deliveries (received);
 CREATE INDEX deliveries_with_payload ON deliveries (received) WHERE payload <> x'';
+CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 CREATE TABLE locks (
   target TEXT PRIMARY KEY, holder TEXT, fence INTEGER NOT NULL, since INTEGER NOT NULL
 ) STRICT;
@@ -106,7 +107,7 @@ pub(super) fn connect(folder: &Path) -> Result<Connection, Failure> {
 }
 
 /// Makes the tables of today out of what is there, all or nothing; refuses a ledger from the future.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+pub(super) fn migrate(connection: &mut Connection, now: SystemTime) -> Result<(), Failure> {
     let version = |connection: &Connection| {
         connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map_err(unavailable)
     };
@@ -125,6 +126,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     let transaction = connection.transaction().map_err(unavailable)?;
     transaction.execute_batch(FIRST).and_then(|()| transaction.execute_batch(SECOND)).map_err(unavailable)?;
     fill(&transaction)?;
+    // One that has taken anything before its birth was noted counts as old.
+    let old = "EXISTS (SELECT 1 FROM deliveries) OR EXISTS (SELECT 1 FROM commands)";
+    transaction
+        .execute(&format!("INSERT INTO facts VALUES ('born', CASE WHEN {old} THEN 0 ELSE ?1 END)"), [millis(now)])
+        .map_err(unavailable)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(unavailable)?;
     transaction.commit().map_err(unavailable)?;
     // 2: incremental.

@@ -153,6 +153,10 @@ pub trait Ledger: Send + Sync + 'static {
     async fn shrink(&self, _payloads: SystemTime) -> Result<usize, Failure> {
         Ok(0)
     }
+    /// When the ledger began: it knows nothing of what was before. One that is as old as can be knows everything.
+    async fn born(&self) -> Result<SystemTime, Failure> {
+        Ok(SystemTime::UNIX_EPOCH)
+    }
     /// Replaces the command if nobody changed it since it was read; None if somebody did. Once a command has an
     /// outcome its locks and places in queues are free, in the same transaction.
     async fn update(&self, command: Command) -> Result<Option<Command>, Failure>;

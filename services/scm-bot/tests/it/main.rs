@@ -3,6 +3,8 @@
 
 mod grpc;
 mod matrix;
+mod ledger;
+mod ledger_locks;
 mod repository;
 mod resume;
 mod sim;

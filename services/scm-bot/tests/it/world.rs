@@ -40,6 +40,8 @@ impl World {
         sim.with(|state| state.jobs.hurry());
         let mut settings = Settings::default();
         settings.github.write_interval = HumanDuration::from_secs(0);
+        settings.recovery.every = HumanDuration::from_secs(0);
+        settings.ledger.compact_every = HumanDuration::from_secs(0);
         let lifecycle = Lifecycle::new();
         let tracer = Tracer::new("kfops-scm-bot", tracing_endpoint.as_deref()).unwrap();
         let mut ports = ports(&sim, &Arc::default(), tracer, 1);

@@ -10,6 +10,7 @@ use std::{
 use kfops_core::Failure;
 use kfops_rpc::Lifecycle;
 use kfops_scm_bot::{Handle, Ports, Service, Settings, Taken, Webhook, command::Command};
+use kfops_settings::HumanDuration;
 use kfops_store::Store;
 use kfops_telemetry::Tracer;
 use object_store::memory::InMemory;
@@ -78,7 +79,10 @@ impl Sim {
 
     /// A world in which it was not started yet.
     pub(crate) fn asleep() -> Self {
-        let settings = Settings::default();
+        let mut settings = Settings::default();
+        // What runs by itself makes calls of its own.
+        settings.recovery.every = HumanDuration::from_secs(0);
+        settings.ledger.compact_every = HumanDuration::from_secs(0);
         Self {
             world: World::new(false),
             settings,

@@ -1,0 +1,428 @@
+//! What every ledger promises, whatever it is made of. `conforms` holds one to it.
+
+use std::{
+    collections::HashSet,
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use kfops_core::{Reason, TraceContext};
+use kfops_scm_bot::{
+    command::{Command, Origin, Repository, State},
+    local::SqliteLedger,
+    ports::{Accepted, Claim, Created, Delivery, Filter, Ledger},
+    step::{Stage, StepState},
+    verb::Verb,
+};
+use tokio::task::JoinSet;
+
+use crate::ledger_locks::locks_follow_the_model;
+
+/// Makes ledgers, and opens one again whose process died.
+pub(crate) trait Factory: Send + Sync + 'static {
+    /// An empty ledger.
+    fn new() -> Self;
+    /// The same ledger, after a crash if it was open: nothing was closed in order.
+    fn open(&self) -> impl Future<Output = Arc<dyn Ledger>> + Send;
+}
+
+struct Sqlite(tempfile::TempDir);
+
+impl Factory for Sqlite {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn Ledger> {
+        Arc::new(SqliteLedger::open(self.0.path(), at(0)).unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_conforms() {
+    conforms::<Sqlite>().await;
+}
+
+/// Holds a ledger to everything.
+pub(crate) async fn conforms<F: Factory>() {
+    deliveries_count_once::<F>().await;
+    a_changed_record_is_not_overwritten::<F>().await;
+    pages_are_whole::<F>().await;
+    locks_are_fair_and_fenced::<F>().await;
+    the_end_of_a_command_frees_its_locks::<F>().await;
+    what_was_seized_comes_back_under_a_new_fence::<F>().await;
+    one_of_many_gets_the_lock::<F>().await;
+    a_crash_loses_nothing::<F>().await;
+    what_is_live_is_never_forgotten::<F>().await;
+    locks_follow_the_model::<F>().await;
+}
+
+pub(crate) const TARGET: &str = "namespaces/n/inferenceServices/iris";
+
+pub(crate) fn at(second: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(second)
+}
+
+pub(crate) fn command(id: &str) -> Command {
+    let on = (Repository::parse("o/r").unwrap(), 1);
+    Command::new(id.into(), Verb::Deploy, on, "a".into(), Origin::Api, TraceContext::from_random([1; 24]), at(0))
+}
+
+fn delivery(id: &str, received: SystemTime) -> Delivery {
+    Delivery { id: id.into(), event: "issue_comment".into(), payload: "{}".into(), received }
+}
+
+pub(crate) async fn create(ledger: &dyn Ledger, id: &str) -> Command {
+    match ledger.create(command(id)).await.unwrap() {
+        Created::New(command) => command,
+        Created::Existing(command) => panic!("{} is there", command.id),
+    }
+}
+
+/// Ends a command, or only decides how.
+pub(crate) async fn end(ledger: &dyn Ledger, id: &str, whole: bool, when: SystemTime) {
+    let mut command = ledger.get(id).await.unwrap();
+    command.outcome = Some(State::Failed);
+    command.updated = when;
+    if whole {
+        (command.state, command.ended) = (State::Failed, Some(when));
+    }
+    ledger.update(command).await.unwrap().unwrap();
+}
+
+fn waiting(holder: &str, ahead: usize) -> Claim {
+    Claim::Waiting { holder: holder.into(), ahead }
+}
+
+async fn deliveries_count_once<F: Factory>() {
+    let ledger = F::new().open_owned().await;
+    let ledger = ledger.1.as_ref();
+    let new = ledger.accept(delivery("g-1", at(1)), vec![command("c-1"), command("c-2")]).await.unwrap();
+    assert!(matches!(new, Accepted::New(new) if new.len() == 2 && new[0].seq < new[1].seq && new[0].version == 1));
+    assert_eq!(ledger.accept(delivery("g-1", at(1)), vec![command("c-3")]).await.unwrap(), Accepted::Duplicate);
+    assert_eq!(ledger.get("c-3").await.unwrap_err().reason, Reason::NotFound);
+    // The same comment under another GUID; then one of two is known.
+    assert_eq!(ledger.accept(delivery("g-2", at(1)), vec![command("c-1")]).await.unwrap(), Accepted::Duplicate);
+    let some = ledger.accept(delivery("g-3", at(1)), vec![command("c-1"), command("c-4")]).await.unwrap();
+    assert!(matches!(some, Accepted::New(new) if new.len() == 1 && new[0].id == "c-4"));
+    // Of no interest, once.
+    assert_eq!(ledger.accept(delivery("g-4", at(1)), Vec::new()).await.unwrap(), Accepted::New(Vec::new()));
+    assert_eq!(ledger.accept(delivery("g-4", at(1)), Vec::new()).await.unwrap(), Accepted::Duplicate);
+    let asked: Vec<_> = ["x-2", "g-1", "x-1", "g-4", "g-2"].map(str::to_owned).into();
+    assert_eq!(ledger.missing(&asked).await.unwrap(), ["x-2", "x-1"]);
+    assert!(ledger.missing(&[]).await.unwrap().is_empty());
+}
+
+async fn a_changed_record_is_not_overwritten<F: Factory>() {
+    let ledger = F::new().open_owned().await;
+    let ledger = ledger.1.as_ref();
+    let first = create(ledger, "c-1").await;
+    assert!(matches!(ledger.create(command("c-1")).await.unwrap(), Created::Existing(same) if same == first));
+    let other = Command { verb: Verb::Build, ..command("c-1") };
+    assert_eq!(ledger.create(other).await.unwrap_err().reason, Reason::AlreadyExists);
+    let second = ledger.update(Command { cancel: true, ..first.clone() }).await.unwrap().unwrap();
+    assert!(second.version > first.version && second.seq == first.seq);
+    assert_eq!(ledger.update(first).await.unwrap(), None);
+    assert_eq!(ledger.get("c-1").await.unwrap(), second);
+    assert_eq!(ledger.update(Command { version: 1, ..command("c-none") }).await.unwrap(), None);
+    assert_eq!(ledger.open().await.unwrap(), [second]);
+    end(ledger, "c-1", false, at(1)).await;
+    assert_eq!(ledger.open().await.unwrap().len(), 1);
+    end(ledger, "c-1", true, at(1)).await;
+    assert!(ledger.open().await.unwrap().is_empty());
+}
+
+async fn pages_are_whole<F: Factory>() {
+    let ledger = F::new().open_owned().await;
+    let ledger = ledger.1.as_ref();
+    for number in 0..25 {
+        let repository = Repository::parse(if number % 5 == 0 { "O/Other" } else { "o/r" }).unwrap();
+        let command = Command { repository, pull_request: number % 2, ..command(&format!("c-{number}")) };
+        ledger.create(command).await.unwrap();
+    }
+    for (repository, pull_request, expected) in [
+        (None, None, 25),
+        (Some("O/R"), None, 20),
+        (Some("o/other"), Some(1), 2),
+        (None, Some(0), 13),
+        (Some("x/y"), None, 0),
+    ] {
+        let filter = Filter { repository: repository.map(|name| Repository::parse(name).unwrap()), pull_request };
+        let (mut token, mut seen) = (String::new(), Vec::new());
+        loop {
+            let page = ledger.list(filter.clone(), 4, &token).await.unwrap();
+            assert!(page.commands.len() <= 4);
+            seen.extend(page.commands.into_iter().map(|command| command.seq));
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), expected, "{filter:?}");
+        assert!(seen.is_sorted_by(|a, b| a > b));
+    }
+    assert_eq!(ledger.list(Filter::default(), -1, "").await.unwrap_err().reason, Reason::InvalidArgument);
+    assert_eq!(ledger.list(Filter::default(), 0, "x").await.unwrap_err().reason, Reason::InvalidArgument);
+}
+
+async fn locks_are_fair_and_fenced<F: Factory>() {
+    let ledger = F::new().open_owned().await;
+    let ledger = ledger.1.as_ref();
+    for id in ["c-1", "c-2", "c-3", "c-4"] {
+        create(ledger, id).await;
+    }
+    assert!(ledger.locks().await.unwrap().is_empty());
+    assert_eq!(ledger.claim(TARGET, "c-2", at(1)).await.unwrap(), Claim::Held(1));
+    assert_eq!(ledger.claim(TARGET, "c-2", at(2)).await.unwrap(), Claim::Held(1));
+    for (id, ahead) in [("c-3", 0), ("c-1", 1), ("c-4", 2), ("c-1", 1), ("c-3", 0)] {
+        assert_eq!(ledger.claim(TARGET, id, at(3)).await.unwrap(), waiting("c-2", ahead), "{id}");
+    }
+    let locks = ledger.locks().await.unwrap();
+    assert_eq!((locks[0].holder.as_deref(), locks[0].fence, locks[0].since), (Some("c-2"), 1, at(1)));
+    assert_eq!(locks[0].queue, ["c-3", "c-1", "c-4"]);
+    assert_eq!(ledger.claim("other", "c-1", at(3)).await.unwrap(), Claim::Held(1));
+    end(ledger, "c-2", false, at(9)).await;
+    let lock = ledger.locks().await.unwrap().into_iter().find(|lock| lock.target == TARGET).unwrap();
+    assert_eq!((lock.holder, lock.fence, lock.since), (None, 1, at(9)));
+    // Free, and still nobody overtakes.
+    assert_eq!(ledger.claim(TARGET, "c-1", at(10)).await.unwrap(), waiting("c-3", 0));
+    assert_eq!(ledger.claim(TARGET, "c-4", at(10)).await.unwrap(), waiting("c-3", 1));
+    assert_eq!(ledger.claim(TARGET, "c-3", at(11)).await.unwrap(), Claim::Held(2));
+    assert_eq!(ledger.claim(TARGET, "c-1", at(12)).await.unwrap(), waiting("c-3", 0));
+}
+
+async fn the_end_of_a_command_frees_its_locks<F: Factory>() {
+    let ledger = F::new().open_owned().await;
+    let ledger = ledger.1.as_ref();
+    for id in ["c-1", "c-2", "c-3"] {
+        create(ledger, id).await;
+        ledger.claim(TARGET, id, at(1)).await.unwrap();
+    }
+    // One that waits ends first.
+    end(ledger, "c-2", true, at(2)).await;
+    assert_eq!(ledger.claim(TARGET, "c-3", at(3)).await.unwrap(), waiting("c-1", 0));
+    end(ledger, "c-1", true, at(4)).await;
+    assert_eq!(ledger.claim(TARGET, "c-3", at(5)).await.unwrap(), Claim::Held(2));
+    for id in ["c-1", "c-2", "c-none"] {
+        let failure = ledger.claim(TARGET, id, at(6)).await.unwrap_err();
+        assert!(failure.message.contains(id), "{failure:?}");
+    }
+    end(ledger, "c-3", false, at(7)).await;
+    assert!(ledger.claim(TARGET, "c-3", at(8)).await.is_err());
+    // An update in an old version frees nothing.
+    let fourth = create(ledger, "c-4").await;
+    assert_eq!(ledger.claim(TARGET, "c-4", at(8)).await.unwrap(), Claim::Held(3));
+    ledger.update(Command { cancel: true, ..fourth.clone() }).await.unwrap().unwrap();
+    let stale = Command { outcome: Some(State::Failed), ..fourth };
+    assert_eq!(ledger.update(stale).await.unwrap(), None);
+    assert_eq!(ledger.claim(TARGET, "c-4", at(9)).await.unwrap(), Claim::Held(3));
+}
+
+async fn what_was_seized_comes_back_under_a_new_fence<F: Factory>() {
+    let ledger = F::new().open_owned().await;
+    let ledger = ledger.1.as_ref();
+    for id in ["c-1", "c-2", "c-3"] {
+        create(ledger, id).await;
+        ledger.claim(TARGET, id, at(1)).await.unwrap();
+    }
+    assert!(!ledger.seize(TARGET, "c-2", at(2)).await.unwrap());
+    assert!(!ledger.seize("other", "c-1", at(2)).await.unwrap());
+    assert!(ledger.seize(TARGET, "c-1", at(3)).await.unwrap());
+    assert!(!ledger.seize(TARGET, "c-1", at(3)).await.unwrap());
+    let locks = ledger.locks().await.unwrap();
+    assert_eq!((locks[0].holder.as_ref(), locks[0].since), (None, at(3)));
+    assert_eq!(locks[0].queue, ["c-2", "c-3"]);
+    assert_eq!(ledger.claim(TARGET, "c-1", at(4)).await.unwrap(), waiting("c-2", 1));
+    assert_eq!(ledger.claim(TARGET, "c-2", at(5)).await.unwrap(), Claim::Held(2));
+    assert_eq!(ledger.locks().await.unwrap()[0].queue, ["c-3", "c-1"]);
+    end(ledger, "c-2", true, at(6)).await;
+    end(ledger, "c-3", true, at(6)).await;
+    assert_eq!(ledger.claim(TARGET, "c-1", at(7)).await.unwrap(), Claim::Held(3));
+}
+
+async fn one_of_many_gets_the_lock<F: Factory>() {
+    let (_factory, ledger) = F::new().open_owned().await;
+    for number in 0..40 {
+        create(ledger.as_ref(), &format!("c-{number}")).await;
+    }
+    let mut left: HashSet<usize> = (0..40).collect();
+    let mut fence = 0;
+    while !left.is_empty() {
+        let mut tasks = JoinSet::new();
+        for number in left.clone() {
+            let ledger = Arc::clone(&ledger);
+            tasks.spawn(async move {
+                let id = format!("c-{number}");
+                // Whoever is not the first asks again when it is free; two rounds are enough for somebody to hold it.
+                ledger.claim(TARGET, &id, at(1)).await.unwrap();
+                (number, ledger.claim(TARGET, &id, at(1)).await.unwrap())
+            });
+        }
+        let held: Vec<_> = tasks
+            .join_all()
+            .await
+            .into_iter()
+            .filter_map(|(number, claim)| match claim {
+                Claim::Held(fence) => Some((number, fence)),
+                Claim::Waiting { .. } => None,
+            })
+            .collect();
+        fence += 1;
+        assert_eq!(held.len(), 1, "{held:?}");
+        assert_eq!(held[0].1, fence);
+        end(ledger.as_ref(), &format!("c-{}", held[0].0), true, at(2)).await;
+        left.remove(&held[0].0);
+    }
+}
+
+async fn a_crash_loses_nothing<F: Factory>() {
+    let factory = F::new();
+    let ledger = factory.open().await;
+    ledger.accept(delivery("g-1", at(1)), vec![command("c-1"), command("c-2"), command("c-3")]).await.unwrap();
+    ledger.claim(TARGET, "c-1", at(1)).await.unwrap();
+    ledger.claim(TARGET, "c-2", at(2)).await.unwrap();
+    end(ledger.as_ref(), "c-3", true, at(3)).await;
+    let (before, locks) = (ledger.open().await.unwrap(), ledger.locks().await.unwrap());
+    drop(ledger);
+    let ledger = factory.open().await;
+    assert_eq!(ledger.open().await.unwrap(), before);
+    assert_eq!(ledger.locks().await.unwrap(), locks);
+    assert_eq!(ledger.get("c-3").await.unwrap().state, State::Failed);
+    assert_eq!(ledger.accept(delivery("g-1", at(1)), vec![command("c-9")]).await.unwrap(), Accepted::Duplicate);
+    assert_eq!(ledger.claim(TARGET, "c-1", at(4)).await.unwrap(), Claim::Held(1));
+    assert_eq!(ledger.claim(TARGET, "c-2", at(4)).await.unwrap(), waiting("c-1", 0));
+}
+
+/// A command that brought a revision live and ended.
+async fn deployed(ledger: &dyn Ledger, number: u64, target: &str) {
+    let mut command = create(ledger, &format!("c-{number}")).await;
+    command.lineage.inference_service = target.into();
+    command.lineage.revision = format!("iris-{number}");
+    let step = command.step_mut(Stage::Rollout);
+    (step.state, step.end) = (StepState::Succeeded, Some(at(number)));
+    (command.state, command.outcome, command.ended) = (State::Succeeded, Some(State::Succeeded), Some(at(number)));
+    command.updated = at(number);
+    ledger.update(command).await.unwrap().unwrap();
+}
+
+async fn what_is_live_is_never_forgotten<F: Factory>() {
+    let ledger = F::new().open_owned().await;
+    let ledger = ledger.1.as_ref();
+    for number in 0..30 {
+        deployed(ledger, number, if number < 28 { TARGET } else { "other" }).await;
+    }
+    create(ledger, "c-open").await;
+    create(ledger, "c-failed").await;
+    ledger.claim(TARGET, "c-failed", at(5)).await.unwrap();
+    end(ledger, "c-failed", true, at(10)).await;
+    create(ledger, "c-late").await;
+    end(ledger, "c-late", true, at(100)).await;
+    for (id, received) in [("g-1", 10), ("g-2", 20)] {
+        ledger.accept(delivery(id, at(received)), Vec::new()).await.unwrap();
+    }
+    assert_eq!(ledger.deployed(TARGET, "iris-3").await.unwrap().unwrap().id, "c-3");
+    let gone = ledger.compact(at(20), at(100)).await.unwrap();
+    assert_eq!((gone.deliveries, gone.commands), (1, 9));
+    assert_eq!(ledger.missing(&["g-1".into(), "g-2".into()]).await.unwrap(), ["g-1"]);
+    for id in ["c-0", "c-7", "c-failed"] {
+        assert_eq!(ledger.get(id).await.unwrap_err().reason, Reason::NotFound, "{id}");
+    }
+    for id in ["c-8", "c-27", "c-28", "c-29", "c-open", "c-late"] {
+        ledger.get(id).await.unwrap();
+    }
+    assert_eq!(ledger.deployed(TARGET, "iris-7").await.unwrap(), None);
+    assert_eq!(ledger.deployed(TARGET, "iris-8").await.unwrap().unwrap().id, "c-8");
+    assert_eq!(ledger.deployed("other", "iris-8").await.unwrap(), None);
+    let again = ledger.compact(at(20), at(100)).await.unwrap();
+    assert_eq!((again.deliveries, again.commands), (0, 0));
+    // Fences outlive those that held them.
+    assert_eq!(ledger.claim(TARGET, "c-open", at(101)).await.unwrap(), Claim::Held(2));
+    // The newest of several; a retry that found the rollout done is none of them.
+    let mut retry = create(ledger, "c-retry").await;
+    retry.lineage = ledger.get("c-8").await.unwrap().lineage;
+    retry.step_mut(Stage::Rollout).state = StepState::Succeeded;
+    ledger.update(retry.clone()).await.unwrap().unwrap();
+    assert_eq!(ledger.deployed(TARGET, "iris-8").await.unwrap().unwrap().id, "c-8");
+    let mut again = ledger.get("c-retry").await.unwrap();
+    again.step_mut(Stage::Rollout).end = Some(at(200));
+    ledger.update(again).await.unwrap().unwrap();
+    assert_eq!(ledger.deployed(TARGET, "iris-8").await.unwrap().unwrap().id, "c-retry");
+}
+
+/// A ledger together with what it lies in.
+trait OpenOwned: Factory + Sized {
+    async fn open_owned(self) -> (Self, Arc<dyn Ledger>) {
+        let ledger = self.open().await;
+        (self, ledger)
+    }
+}
+
+impl<F: Factory> OpenOwned for F {}
+
+/// Accepted deliveries per second, each durable.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints how quick the ledger is"]
+async fn accepted_per_second() {
+    const EACH: usize = 400;
+    for (concurrent, size) in [(1, 12_000), (64, 12_000), (64, 0), (256, 12_000)] {
+        let (_factory, ledger) = Sqlite::new().open_owned().await;
+        let start = std::time::Instant::now();
+        let mut tasks = JoinSet::new();
+        for task in 0..concurrent {
+            let ledger = Arc::clone(&ledger);
+            tasks.spawn(async move {
+                let mut times = Vec::with_capacity(EACH);
+                for number in 0..EACH {
+                    let id = format!("{task}-{number}");
+                    let payload = vec![b'x'; size].into();
+                    let delivery = Delivery { payload, ..delivery(&format!("g-{id}"), at(1)) };
+                    let start = std::time::Instant::now();
+                    let new = ledger.accept(delivery, vec![command(&format!("c-{id}"))]).await.unwrap();
+                    times.push(start.elapsed());
+                    assert!(matches!(new, Accepted::New(_)));
+                }
+                times
+            });
+        }
+        let mut times: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+        let took = start.elapsed();
+        times.sort();
+        let rate = times.len() as f64 / took.as_secs_f64();
+        let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+        println!("{concurrent} at once, {size} bytes: {rate:.0}/s, p50 {p50:?}, p99 {p99:?}");
+    }
+}
+
+/// How long a start takes with much in the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints how quick the ledger is"]
+async fn opened_with_a_million() {
+    let factory = Sqlite::new();
+    drop(factory.open().await);
+    let file = factory.0.path().join("ledger.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let (open, ended) = (command("c"), Command { state: State::Failed, ..command("c") });
+    let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+        INSERT INTO commands (id, version, repository, pull_request, ended, settled, ended_at, record)
+        SELECT ?2 || i, 1, 'o/r', i % 5000, ?3, ?3, iif(?3, 1, NULL), ?4 FROM n";
+    for (count, prefix, ended, record) in [(1_000_000, "e-", true, &ended), (10_000, "o-", false, &open)] {
+        let record = serde_json::to_string(record).unwrap();
+        connection.execute(sql, rusqlite::params![count, prefix, ended, record]).unwrap();
+    }
+    drop(connection);
+    let timed = |what: &str, start: std::time::Instant| println!("{what}: {:?}", start.elapsed());
+    let start = std::time::Instant::now();
+    let ledger = factory.open().await;
+    timed("opened", start);
+    let start = std::time::Instant::now();
+    assert_eq!(ledger.open().await.unwrap().len(), 10_000);
+    timed("10,000 open commands read", start);
+    let start = std::time::Instant::now();
+    let filter = Filter { repository: Repository::parse("o/r").ok(), pull_request: Some(7) };
+    assert_eq!(ledger.list(filter, 50, "").await.unwrap().commands.len(), 50);
+    timed("a pull request's commands", start);
+    let start = std::time::Instant::now();
+    let gone = ledger.compact(at(0), at(10)).await.unwrap();
+    timed(&format!("{} forgotten", gone.commands), start);
+}
