@@ -31,5 +31,6 @@ pub mod workers;
 pub use intake::{Taken, Webhook};
 pub use service::{Handle, Ports, Service, ServiceError};
 pub use settings::{
-    AppSettings, GitHubSettings, LedgerSettings, MergeMethod, RecoverySettings, Settings, TimeoutSettings, WorkerSettings,
+    AppSettings, GitHubSettings, LedgerSettings, MergeMethod, RecoverySettings, Settings, TimeoutSettings,
+    WorkerSettings,
 };

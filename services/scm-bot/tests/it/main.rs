@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is wrong ends")]
 
 mod grpc;
-mod matrix;
 mod ledger;
 mod ledger_locks;
+mod matrix;
 mod repository;
 mod resume;
 mod sim;

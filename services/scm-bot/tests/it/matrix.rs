@@ -85,11 +85,7 @@ const STORIES: &[Story] = &[
             ask(sim, "/promote");
         },
     },
-    Story {
-        name: "rollback",
-        before: deployed_twice,
-        then: |sim| drop(sim.ask(2, "author", "/rollback")),
-    },
+    Story { name: "rollback", before: deployed_twice, then: |sim| drop(sim.ask(2, "author", "/rollback")) },
     Story {
         name: "rollback --to",
         before: deployed_twice,

@@ -16,9 +16,9 @@ pub(crate) fn timeless(text: &str) -> String {
         let mut words = line.split(' ').peekable();
         while let Some(word) = words.next() {
             let number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit() || c == '.');
-            let unit = words.peek().is_some_and(|next| {
-                matches!(next.trim_end_matches(['.', ',', ';']), "ms" | "s" | "m" | "h")
-            });
+            let unit = words
+                .peek()
+                .is_some_and(|next| matches!(next.trim_end_matches(['.', ',', ';']), "ms" | "s" | "m" | "h"));
             if number && unit {
                 words.next();
                 if out.last() != Some(&"T") {
