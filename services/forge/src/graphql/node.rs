@@ -7,7 +7,7 @@ use super::actor::{App, Bot, User};
 use super::check::{CheckRun, CheckSuite, StatusContext};
 use super::commit::{Blob, Commit, PullRequestCommit, Ref, Tree};
 use super::deployment::{Deployment, DeploymentStatus};
-use super::fault::{no_node, refusal};
+use super::fault::{fault, no_node, refusal};
 use super::issue::{Issue, Labelable, labelable};
 use super::pull::PullRequest;
 use super::repository::Repository;
@@ -53,9 +53,27 @@ pub(super) async fn find(session: &Session, id: &ID) -> Result<Node> {
     }
 }
 
-/// The repository of an id.
+/// The same, where it is to be changed: what is archived is only read.
+pub(super) async fn find_to_change(session: &Session, id: &ID) -> Result<Node> {
+    let found = find(session, id).await?;
+    let home = match &found {
+        Node::CheckRun(one) => Some(&one.repository),
+        Node::Deployment(one) => Some(&one.repository),
+        Node::Issue(one) => Some(&one.repository),
+        Node::IssueComment(one) => Some(&one.repository),
+        Node::PullRequest(one) => Some(&one.repository),
+        Node::Repository(one) => Some(&one.0),
+        _ => None,
+    };
+    if home.is_some_and(|repository| repository.archived) {
+        return Err(fault("FORBIDDEN", "Repository was archived so is read-only."));
+    }
+    Ok(found)
+}
+
+/// The repository of an id, to be changed.
 pub(super) async fn repository(session: &Session, id: &ID) -> Result<crate::model::Repository> {
-    match find(session, id).await? {
+    match find_to_change(session, id).await? {
         Node::Repository(found) => Ok(found.0),
         _ => Err(no_node(id)),
     }

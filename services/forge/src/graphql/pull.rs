@@ -87,15 +87,15 @@ impl PullRequest {
     }
 
     async fn head_ref(&self, ctx: &Context<'_>) -> Option<Result<Ref>> {
-        self.branch(ctx, &self.pull.head_ref).await.transpose()
+        self.branch(ctx, self.head(), &self.pull.head_ref).await.transpose()
     }
 
     async fn head_repository(&self) -> Option<Repository> {
-        Some(Repository(self.repository.clone()))
+        self.head().cloned().map(Repository)
     }
 
     async fn is_cross_repository(&self) -> bool {
-        false
+        self.pull.fork.is_some()
     }
 
     async fn base_ref_name(&self) -> String {
@@ -107,7 +107,7 @@ impl PullRequest {
     }
 
     async fn base_ref(&self, ctx: &Context<'_>) -> Option<Result<Ref>> {
-        self.branch(ctx, &self.pull.base_ref).await.transpose()
+        self.branch(ctx, Some(&self.repository), &self.pull.base_ref).await.transpose()
     }
 
     async fn merge_commit(&self) -> Option<Commit> {
@@ -203,8 +203,17 @@ impl PullRequest {
 }
 
 impl PullRequest {
-    async fn branch(&self, ctx: &Context<'_>, name: &str) -> Result<Option<Ref>> {
+    /// Where the head is; none once its fork is deleted.
+    fn head(&self) -> Option<&model::Repository> {
+        match &self.pull.fork {
+            None => Some(&self.repository),
+            Some(fork) => fork.repository.as_deref(),
+        }
+    }
+
+    async fn branch(&self, ctx: &Context<'_>, at: Option<&model::Repository>, name: &str) -> Result<Option<Ref>> {
+        let Some(repository) = at else { return Ok(None) };
         let full = format!("refs/heads/{name}");
-        Ref::find(Session::of(ctx)?, &self.repository, &full).await.map_err(refusal)
+        Ref::find(Session::of(ctx)?, repository, &full).await.map_err(refusal)
     }
 }

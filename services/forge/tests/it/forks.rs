@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::world::{BOT, OWNER, REPO, Receiver, World, client, commit, git, git_there, token};
 
 /// A fork by `stranger`, with a commit of its own on `feature`, and a pull request from there.
-async fn forked(world: &World) -> (u64, String) {
+pub(crate) async fn forked(world: &World) -> (u64, String) {
     let made = world.send("POST", "/forks", Some("stranger"), json!({})).await;
     assert_eq!((made.status, &made.json["full_name"]), (202, &json!("stranger/iris")));
     assert_eq!((&made.json["fork"], &made.json["parent"]["full_name"]), (&json!(true), &json!("team/iris")));

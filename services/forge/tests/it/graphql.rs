@@ -321,3 +321,25 @@ async fn errors_are_githubs() {
     assert_eq!(found["node"], json!({ "__typename": "PullRequest", "id": pull }));
     world.forge.stop().await;
 }
+
+#[tokio::test]
+async fn forks_and_archives_are_known() {
+    let world = World::start().await;
+    let number = world.open().await;
+    let look = "{ repository(owner: \"team\", name: \"iris\") { pullRequest(number: 1) {
+      id isCrossRepository headRepository { nameWithOwner } headRef { name } } } }";
+    let found = good(run(&world, BOT, look, Value::Null).await)["repository"]["pullRequest"].clone();
+    assert_eq!((&found["isCrossRepository"], &found["headRef"]["name"]), (&json!(false), &json!("feature")));
+    assert_eq!(found["headRepository"]["nameWithOwner"], "team/iris");
+    let (afar, sha) = crate::forks::forked(&world).await;
+    let other = look.replace("number: 1", &format!("number: {afar}")).replace("id isCross", "headRefOid isCross");
+    let other = good(run(&world, BOT, &other, Value::Null).await)["repository"]["pullRequest"].clone();
+    assert_eq!((&other["isCrossRepository"], &other["headRefOid"]), (&json!(true), &json!(sha)));
+    assert_eq!(other["headRepository"]["nameWithOwner"], "stranger/iris");
+    world.forge.set_archived(OWNER, REPO, true).await.unwrap();
+    let say = "mutation($id: ID!) { addComment(input: { subjectId: $id, body: \"x\" }) { clientMutationId } }";
+    let answer = run(&world, BOT, say, json!({ "id": found["id"] })).await;
+    assert_eq!(answer["errors"][0]["type"], "FORBIDDEN", "{answer}");
+    assert_eq!(world.get(&format!("/issues/{number}/comments")).await.json, json!([]));
+    world.forge.stop().await;
+}

@@ -7,7 +7,7 @@ use super::super::Session;
 use super::super::deployment::{Deployment, DeploymentStatus};
 use super::super::enums::{DeploymentStatusState, to_rest};
 use super::super::fault::{fault, no_node, refusal};
-use super::super::node::{Node, find, repository};
+use super::super::node::{Node, find, find_to_change, repository};
 use crate::api::deployments;
 use crate::model::Role;
 
@@ -87,7 +87,7 @@ pub(super) async fn create_status(
     session: &Session,
     input: CreateDeploymentStatusInput,
 ) -> Result<CreateDeploymentStatusPayload> {
-    let Node::Deployment(Deployment { repository, row }) = find(session, &input.deployment_id).await? else {
+    let Node::Deployment(Deployment { repository, row }) = find_to_change(session, &input.deployment_id).await? else {
         return Err(no_node(&input.deployment_id));
     };
     let user = session.caller.require(&session.hub, &repository, Role::Write).await.map_err(refusal)?;

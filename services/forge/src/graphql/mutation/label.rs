@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::Session;
 use super::super::fault::{no_node, refusal};
 use super::super::issue::{Labelable, labelable};
-use super::super::node::{Node, find, repository};
+use super::super::node::{Node, find, find_to_change, repository};
 use super::super::talk::Label;
 use crate::api::labels;
 use crate::error::Error;
@@ -41,7 +41,7 @@ pub(super) struct RemoveLabelsFromLabelablePayload {
 
 /// The issue of one id and the names of the labels of others, all of one repository.
 async fn subject(session: &Session, id: &ID, labels: &[ID]) -> Result<(Repository, Issue, Vec<String>)> {
-    let (repository, issue) = match find(session, id).await? {
+    let (repository, issue) = match find_to_change(session, id).await? {
         Node::PullRequest(found) => (found.repository, found.issue),
         Node::Issue(found) => (found.repository, found.issue),
         _ => return Err(no_node(id)),

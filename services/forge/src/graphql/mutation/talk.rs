@@ -5,7 +5,7 @@ use async_graphql::{ID, InputObject, Result, SimpleObject};
 use super::super::actor::Actor;
 use super::super::enums::PullRequestMergeMethod;
 use super::super::fault::{fault, no_node, refusal};
-use super::super::node::{Node, find};
+use super::super::node::{Node, find, find_to_change};
 use super::super::page::cursor;
 use super::super::pull::PullRequest;
 use super::super::talk::{IssueComment, IssueCommentEdge};
@@ -29,7 +29,7 @@ pub(super) struct AddCommentPayload {
 }
 
 pub(super) async fn add(session: &Session, input: AddCommentInput) -> Result<AddCommentPayload> {
-    let subject = find(session, &input.subject_id).await?;
+    let subject = find_to_change(session, &input.subject_id).await?;
     let (repository, issue) = match &subject {
         Node::PullRequest(found) => (found.repository.clone(), found.issue.clone()),
         Node::Issue(found) => (found.repository.clone(), found.issue.clone()),
@@ -59,7 +59,7 @@ pub(super) struct UpdateIssueCommentPayload {
 }
 
 pub(super) async fn update(session: &Session, input: UpdateIssueCommentInput) -> Result<UpdateIssueCommentPayload> {
-    let Node::IssueComment(IssueComment { repository, comment }) = find(session, &input.id).await? else {
+    let Node::IssueComment(IssueComment { repository, comment }) = find_to_change(session, &input.id).await? else {
         return Err(no_node(&input.id));
     };
     if comment.user.id != session.user.id {
@@ -91,7 +91,7 @@ pub(super) struct MergePullRequestPayload {
 }
 
 pub(super) async fn merge(session: &Session, input: MergePullRequestInput) -> Result<MergePullRequestPayload> {
-    let Node::PullRequest(found) = find(session, &input.pull_request_id).await? else {
+    let Node::PullRequest(found) = find_to_change(session, &input.pull_request_id).await? else {
         return Err(no_node(&input.pull_request_id));
     };
     let repository = found.repository;
