@@ -1,5 +1,7 @@
 //! The verbs that only read.
 
+#[cfg(test)]
+mod fakes;
 mod plan;
 mod status;
 mod why;
