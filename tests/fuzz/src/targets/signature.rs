@@ -1,12 +1,12 @@
 //! Signatures of webhooks. The code is the gateway's own file, which no crate offers.
 
 #[path = "../../../../services/gateway/src/webhook/signature.rs"]
-mod signature;
+mod gateways;
 
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
-use self::signature::{Secrets, Signature};
+use self::gateways::{Secrets, Signature};
 use super::ensure;
 use crate::settings::Secret;
 

@@ -1,5 +1,4 @@
 //! The corpus, replayed, and a short hunt whose inputs are always the same.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::time::Duration;
 
