@@ -67,11 +67,12 @@ impl Driver {
             match self.command.verb {
                 Verb::Promote => engine.workers.promote(&other.resource(Stage::Rollout)).await?,
                 verb => {
+                    // The wish comes first: who is restarted in between must not ask for the lock anew.
+                    engine.cancel(&id, &by).await?;
                     if let Some(target) = other.target.as_ref().filter(|_| verb == Verb::Unlock) {
                         engine.ledger.seize(target, &id, engine.clock.now()).await?;
                         engine.freed.send_replace(());
                     }
-                    engine.cancel(&id, &by).await?;
                 }
             }
             others.push(other);

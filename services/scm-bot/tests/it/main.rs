@@ -7,6 +7,7 @@ mod ledger_locks;
 mod matrix;
 mod repository;
 mod resume;
+mod schedules;
 mod sim;
 mod speed;
 mod stories;

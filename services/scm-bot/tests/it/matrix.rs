@@ -159,7 +159,7 @@ const STORIES: &[Story] = &[
     Story { name: "help", before: nothing, then: |sim| drop(ask(sim, "/help")) },
     Story { name: "a typo", before: nothing, then: |sim| drop(ask(sim, "/biuld")) },
     Story { name: "a stranger", before: nothing, then: |sim| drop(sim.ask(1, "stranger", "/ship")) },
-    Story { name: "several", before: live, then: |sim| drop(sim.comment(1, "author", "/build\n/run\n/status")) },
+    Story { name: "several", before: live, then: |sim| drop(sim.comment(1, "author", "/build\n/run\n/help")) },
     Story {
         name: "unlock",
         before: |sim| {

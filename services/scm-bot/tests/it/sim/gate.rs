@@ -71,6 +71,10 @@ pub(crate) struct Gate {
     /// It is dead: nothing it began comes back.
     pub(crate) dead: bool,
     pub(crate) weather: Option<Weather>,
+    /// It dies at about every so many calls.
+    pub(crate) deaths: Option<(Rng, u64)>,
+    /// Calls that did not go well.
+    pub(crate) faults: usize,
     /// The next call of this name does not get through like this, once.
     pub(crate) next: Vec<(&'static str, Fault)>,
     /// Names of the calls and whether they write, when somebody wants to know.
@@ -80,6 +84,18 @@ pub(crate) struct Gate {
 impl Gate {
     /// The number of a call and what happens to it.
     pub(crate) fn admit(&mut self, port: Port, name: &'static str, writes: bool, passed: Duration) -> (usize, Fault) {
+        let (number, fault) = self.decide(port, name, writes, passed);
+        self.faults += usize::from(fault != Fault::None);
+        if let Some((rng, every)) = &mut self.deaths
+            && self.kill.is_none()
+            && rng.below(*every) == 0
+        {
+            self.kill = Some((number, !writes || rng.chance(500)));
+        }
+        (number, fault)
+    }
+
+    fn decide(&mut self, port: Port, name: &'static str, writes: bool, passed: Duration) -> (usize, Fault) {
         self.count += 1;
         if let Some(calls) = &mut self.calls {
             calls.push((name, writes));

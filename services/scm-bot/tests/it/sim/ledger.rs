@@ -42,6 +42,10 @@ impl Book {
         self.commands.get(id).ok_or_else(|| Failure::new(Reason::NotFound, format!("no {name}")).on(name))
     }
 
+    pub(crate) fn knows(&self, delivery: &str) -> bool {
+        self.deliveries.contains(delivery)
+    }
+
     /// In the order in which they came.
     pub(crate) fn ordered(&self) -> Vec<&Command> {
         let mut all: Vec<&Command> = self.commands.values().collect();

@@ -32,8 +32,8 @@ impl Rng {
         self.below(1000) < permille
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         let at = self.below(from.len() as u64) as usize;
-        &from[at]
+        from[at]
     }
 }

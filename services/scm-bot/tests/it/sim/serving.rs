@@ -35,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) fence: u64,
     /// Fences of the rollouts, in the order in which they began.
     pub(crate) fences: Vec<u64>,
+    /// Rollouts that began while their command did not hold the lock.
+    pub(crate) overlaps: Vec<String>,
     /// Share of the revision under way, percent.
     pub(crate) canary: Option<(String, u8)>,
 }

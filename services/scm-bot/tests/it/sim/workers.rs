@@ -15,9 +15,9 @@ use kfops_scm_bot::{
 };
 
 use super::{
-    World,
+    State, World,
     gate::Port,
-    jobs::{Jobs, images, trained},
+    jobs::{Jobs, images, stage_of, trained},
 };
 
 pub(crate) struct SimWorkers(pub(crate) Arc<World>);
@@ -90,11 +90,33 @@ fn revisions_of(jobs: &Jobs, target: &str) -> Vec<Revision> {
     shown.collect()
 }
 
+/// Whoever begins a rollout holds the lock of its target.
+fn check_lock(state: &mut State, id: &str, target: &str, fence: u64) {
+    let lock = state.book.locks.get(target);
+    let holder = lock.and_then(|lock| lock.holder.clone()).and_then(|holder| state.book.commands.get(&holder));
+    let mine = holder.is_some_and(|command| command.resource(Stage::Rollout) == id);
+    if (!mine || lock.map(|lock| lock.fence) != Some(fence))
+        && let Some(service) = state.jobs.services.get_mut(target)
+    {
+        service.overlaps.push(format!("{id} began under fence {fence}, and did not hold the lock"));
+    }
+}
+
 #[async_trait]
 impl Workers for SimWorkers {
     async fn start(&self, id: &str, work: &Work, trace: &TraceContext, _: Duration) -> Result<(), Failure> {
         let (id, work, trace) = (id.to_owned(), work.clone(), *trace);
-        self.ask("start", true, move |jobs, now| jobs.start(&id, &work, &trace, now)).await
+        let effect = move |state: &mut State, now| {
+            let new = state.jobs.get(stage_of(&work), &id).is_err();
+            state.jobs.start(&id, &work, &trace, now)?;
+            if let Work::Rollout { inference_service, fence, .. } = &work
+                && new
+            {
+                check_lock(state, &id, inference_service, *fence);
+            }
+            Ok(())
+        };
+        self.0.call(Port::Workers, "start", true, effect).await
     }
 
     fn watch(&self, stage: Stage, id: &str) -> BoxStream<'static, Result<Snapshot, Failure>> {

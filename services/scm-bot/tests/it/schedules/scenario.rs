@@ -1,0 +1,182 @@
+//! What happens in a schedule, from its seed.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    repository::PROJECT,
+    sim::{
+        gate::{Port, Weather},
+        rng::Rng,
+    },
+};
+
+/// How a webhook comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    AtOnce,
+    Late(Duration),
+    Twice(Duration),
+    /// GitHub gives up; it is found missing later.
+    Lost,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Comment { pull: u64, user: &'static str, body: String, way: Way },
+    Push { pull: u64, head: String, way: Way },
+    Press { nth: u64, button: &'static str, user: &'static str },
+    Skew(i64),
+    Fails(&'static str),
+    MergeRefused,
+    Approve(u64),
+    Crash,
+}
+
+/// A schedule.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) base: String,
+    pub(crate) live: bool,
+    pub(crate) forks: Vec<u64>,
+    pub(crate) takes: u64,
+    pub(crate) weather: Weather,
+    /// A death at about every so many calls; 0: none.
+    pub(crate) deaths: u64,
+    pub(crate) events: Vec<(Duration, Event)>,
+}
+
+const BODIES: &[&str] = &[
+    "/build",
+    "/build trainer",
+    "/run",
+    "/run --set max_depth=3",
+    "/build_run",
+    "/build_run",
+    "/build_run",
+    "/deploy",
+    "/deploy",
+    "/deploy",
+    "/deploy --force",
+    "/deploy --canary 5,50",
+    "/staging_deploy",
+    "/staging_deploy",
+    "/ship",
+    "/ship",
+    "/ship --force",
+    "/ship --canary 0",
+    "/promote",
+    "/promote",
+    "/rollback",
+    "/rollback --to iris-00001",
+    "/cancel",
+    "/cancel",
+    "/cancel",
+    "/retry",
+    "/retry",
+    "/retry",
+    "/status",
+    "/unlock",
+    "/unlock staging",
+    "/help",
+    "/why",
+    "/plan",
+    "/biuld",
+    "/deploy now",
+    "/build_run\n/deploy",
+    "/build\n/run",
+    "please do not /deploy yet",
+    "> /deploy",
+    "/deploy\nthanks",
+];
+
+const USERS: &[&str] = &["author", "author", "author", "mate", "boss", "boss", "stranger"];
+
+const POLICIES: &[&str] = &[
+    "",
+    "",
+    "",
+    "policy: {deploy: {permission: maintain}}\n",
+    "policy: {deploy: {approvals: 1}}\n",
+    "policy: {force: {teams: [ml-platform]}, unlock: {permission: write}}\n",
+    "policy: {cancel: {users: [boss]}}\n",
+];
+
+impl Scenario {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let pulls = rng.between(1, 4);
+        let span = rng.between(20, 400);
+        let mut events = Vec::new();
+        for _ in 0..rng.between(1, 8) {
+            let at = Duration::from_millis(rng.below(span * 1000));
+            let body = rng.pick(BODIES).to_owned();
+            let way = way(&mut rng);
+            events.push((at, Event::Comment { pull: rng.between(1, pulls), user: rng.pick(USERS), body, way }));
+        }
+        for number in 0..rng.below(6) {
+            let at = Duration::from_millis(rng.below(span * 1000));
+            let event = match rng.below(8) {
+                0 | 1 => {
+                    let pull = rng.between(1, pulls);
+                    Event::Push { pull, head: format!("{:x}{:x}", 10 + number, pull).repeat(20), way: way(&mut rng) }
+                }
+                2 => Event::Press { nth: rng.below(5), button: rng.pick(&["retry", "cancel"]), user: rng.pick(USERS) },
+                3 => Event::Skew(rng.pick(&[-3600, -20, 0, 5, 90, 3600])),
+                4 => Event::Fails(rng.pick(&["builds", "pipelineVersions", "runs", "rollouts"])),
+                5 => Event::MergeRefused,
+                6 => Event::Approve(rng.between(1, pulls)),
+                _ => Event::Crash,
+            };
+            events.push((at, event));
+        }
+        events.sort_by_key(|(at, _)| *at);
+        let calm = rng.chance(150);
+        let rate = |rng: &mut Rng, most| if calm { 0 } else { rng.below(most) };
+        let mut away = Vec::new();
+        for _ in 0..rate(&mut rng, 3) {
+            let from = Duration::from_secs(rng.below(span));
+            let who = rng.pick(&[Port::GitHub, Port::Workers, Port::Ledger, Port::Store]);
+            away.push((who, from, from + Duration::from_secs(rng.between(1, 120))));
+        }
+        let (refused, lost, hangs) = (rate(&mut rng, 60), rate(&mut rng, 60), rate(&mut rng, 20));
+        Self {
+            seed,
+            base: PROJECT.to_owned() + rng.pick(POLICIES),
+            live: rng.chance(600),
+            forks: (1..=pulls).filter(|_| rng.chance(120)).collect(),
+            takes: rng.between(20, 300),
+            deaths: if rng.chance(500) { 0 } else { rng.between(5, 120) },
+            weather: Weather {
+                rng: Rng::new(rng.next()),
+                refused,
+                lost,
+                hangs,
+                away,
+                until: Duration::from_secs(span + 200),
+            },
+            events,
+        }
+    }
+}
+
+fn way(rng: &mut Rng) -> Way {
+    let later = Duration::from_millis(rng.below(30_000));
+    match rng.below(10) {
+        0 => Way::Late(later),
+        1 => Way::Twice(later),
+        2 => Way::Lost,
+        _ => Way::AtOnce,
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = self.base.rsplit("production: {namespace: iris}\n").next().unwrap_or_default();
+        writeln!(f, "seed {}: {policy:?}, live {}, forks {:?}", self.seed, self.live, self.forks)?;
+        let Weather { refused, lost, hangs, away, until, .. } = &self.weather;
+        writeln!(f, "  refused {refused} ‰, lost {lost} ‰, hangs {hangs} ‰ until {until:?}, away {away:?}")?;
+        writeln!(f, "  a death at about every {} calls, work takes {} %", self.deaths, self.takes)?;
+        self.events.iter().try_for_each(|(at, event)| writeln!(f, "  {:9.3}  {event:?}", at.as_secs_f64()))
+    }
+}
