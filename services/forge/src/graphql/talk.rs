@@ -90,6 +90,11 @@ impl PullRequestReview {
         Some(Actor::from(&self.review.user))
     }
 
+    async fn author_can_push_to_repository(&self) -> bool {
+        let user = &self.review.user;
+        user.role >= model::Role::Write || user.id == self.repository.owner.id
+    }
+
     async fn author_association(&self) -> CommentAuthorAssociation {
         bond(&self.repository, &self.review.user)
     }

@@ -64,7 +64,7 @@ impl Wanted {
     }
 
     fn text(&self) -> String {
-        let mut heads = "query($owner:String!,$name:String!,$number:Int!".to_owned();
+        let mut heads = "query Written($owner:String!,$name:String!,$number:Int!".to_owned();
         let mut parts = String::new();
         if self.comments {
             heads += ",$before:String";
@@ -117,21 +117,18 @@ impl GitHubClient {
             if !wanted.anything() {
                 break;
             }
-            let variables = json!({
-                "owner": on.0.owner, "name": on.0.name, "number": on.1, "before": before, "after": after,
-                "commit": check.map(|check| &check.commit), "check": check.map(|check| &check.name),
-                "environment": deployment.map(|deployment| &deployment.environment),
-            });
-            let used: Vec<&str> = match () {
-                () => {
-                    let mut used = vec!["owner", "name", "number"];
-                    used.extend(["before"].iter().filter(|_| wanted.comments));
-                    used.extend(["commit", "check"].iter().filter(|_| wanted.checks));
-                    used.extend(["environment", "after"].iter().filter(|_| wanted.deployments));
-                    used
-                }
-            };
-            let variables: Value = used.iter().map(|name| ((*name).to_owned(), variables[*name].clone())).collect();
+            let mut variables = json!({"owner": on.0.owner, "name": on.0.name, "number": on.1});
+            if wanted.comments {
+                variables["before"] = json!(before);
+            }
+            if let Some(check) = check.filter(|_| wanted.checks) {
+                variables["commit"] = check.commit.as_str().into();
+                variables["check"] = check.name.as_str().into();
+            }
+            if let Some(record) = deployment.filter(|_| wanted.deployments) {
+                variables["environment"] = record.environment.as_str().into();
+                variables["after"] = json!(after);
+            }
             let text = wanted.text();
             let needs = "read access to pull requests, checks and deployments";
             let document = Document { name: "query written", text: &text, needs };

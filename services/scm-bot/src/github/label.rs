@@ -100,7 +100,7 @@ impl GitHubClient {
             let input = json!({"labelableId": other.id, "labelIds": [label.1]});
             variables.insert(format!("from{number}"), input);
         }
-        let text = format!("mutation({heads}){{{parts}}}");
+        let text = format!("mutation MoveLabel({heads}){{{parts}}}");
         let reply = self.mutate(meter, on.0, "mutation labels", &text, Value::Object(variables)).await?;
         if let Some(fault) = reply.faults().first() {
             let call = Call::graphql("mutation labels", About::Repository(on.0), false, Value::Null);
@@ -118,7 +118,7 @@ impl GitHubClient {
 
     async fn see_label(&self, meter: &Meter, on: (&Repository, u64), label: &str) -> Result<Seen, Failure> {
         let text = format!(
-            "query($owner:String!,$name:String!,$number:Int!,$label:String!){{repository(owner:$owner,name:$name){{\
+            "query Label($owner:String!,$name:String!,$number:Int!,$label:String!){{repository(owner:$owner,name:$name){{\
              id label(name:$label){{id}} pullRequest(number:$number){{id}} {BEARERS}}}}}"
         );
         let document = Document { name: "query label", text: &text, needs: NEEDS };

@@ -126,7 +126,7 @@ fn text() -> String {
         );
     }
     format!(
-        "query($owner:String!,$name:String!,$number:Int!){{repository(owner:$owner,name:$name){{\
+        "query Look($owner:String!,$name:String!,$number:Int!){{repository(owner:$owner,name:$name){{\
          id defaultBranchRef{{name}} {files}{labels}\
          pullRequest(number:$number){{id state isDraft mergeable merged mergeCommit{{oid}} isCrossRepository \
          headRepository{{id}} headRefOid baseRefName author{{__typename login}} \
@@ -257,7 +257,7 @@ impl GitHubClient {
             ),
         };
         let text = format!(
-            "query($owner:String!,$name:String!,$number:Int!,$after:String!){{repository(owner:$owner,name:$name){{\
+            "query More($owner:String!,$name:String!,$number:Int!,$after:String!){{repository(owner:$owner,name:$name){{\
              pullRequest(number:$number){{{inner}}}}}}}"
         );
         for _ in 0..PAGES {

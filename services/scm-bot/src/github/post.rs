@@ -132,7 +132,7 @@ impl GitHubClient {
             );
         }
         if !batch.parts.is_empty() {
-            let text = format!("mutation({}){{{}}}", batch.heads, batch.parts);
+            let text = format!("mutation Post({}){{{}}}", batch.heads, batch.parts);
             let reply = self.mutate(meter, on.0, "mutation post", &text, Value::Object(batch.variables)).await?;
             let part = |name: &str, shown: &str, needs: &str| self.part(on, &reply, name, shown, needs);
             if let Some(comment) = &post.comment {
@@ -181,7 +181,7 @@ impl GitHubClient {
         }
         let document = Document {
             name: "query ids",
-            text: "query($owner:String!,$name:String!,$number:Int!){repository(owner:$owner,name:$name){id pullRequest(number:$number){id}}}",
+            text: "query Ids($owner:String!,$name:String!,$number:Int!){repository(owner:$owner,name:$name){id pullRequest(number:$number){id}}}",
             needs: "read access to pull requests",
         };
         let variables = json!({"owner": on.0.owner, "name": on.0.name, "number": on.1});

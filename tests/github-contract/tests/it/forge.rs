@@ -1,6 +1,6 @@
 //! The forge's REST API and webhooks as GitHub describes them.
 
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
-//! The judge itself, the forge before it, and GitHub's example payloads before the bot.
+//! The judge itself, the forge and the bot's client before it, and GitHub's example payloads before the bot.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod client;
 mod deliveries;
 mod forge;
 mod graphql;

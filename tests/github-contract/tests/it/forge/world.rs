@@ -131,7 +131,7 @@ fn token(login: &str) -> String {
     format!("token-of-{login}")
 }
 
-fn repository(folder: &Path) {
+pub(crate) fn repository(folder: &Path) {
     let git = |args: &[&str]| {
         let output = Command::new("git")
             .args(["-c", "user.name=Author", "-c", "user.email=author@example.com"])
@@ -158,7 +158,7 @@ fn repository(folder: &Path) {
 }
 
 /// What the judge wraps.
-async fn forward(State((client, forge)): State<(reqwest::Client, String)>, request: Request) -> Response {
+pub(crate) async fn forward(State((client, forge)): State<(reqwest::Client, String)>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.headers.remove(http::header::HOST);
