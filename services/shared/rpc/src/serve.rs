@@ -3,10 +3,15 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
 
 use crate::Lifecycle;
+
+/// Most streams at a time on one connection.
+const STREAMS: u32 = 50_000;
 
 /// The server could not be started or broke.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +61,16 @@ pub async fn serve(
             reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
         }
     };
+    // Small answers must not wait for the acknowledgement of the ones before.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
+        // Every open command may hold a Watch on the one connection between two services.
+        .max_concurrent_streams(STREAMS)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .concurrency_limit_per_connection(256)
         .add_routes(routes.add_service(health).add_service(reflection).prepare())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown);
+        .serve_with_incoming_shutdown(incoming, shutdown);
     // Watches may stay open for ever: open streams get some seconds, then the connection is dropped.
     let aborting = lifecycle.stopping();
     tokio::select! {
