@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use futures::{Stream, StreamExt as _};
@@ -21,6 +21,8 @@ use crate::{
     settings::Settings,
 };
 
+/// Between two looks for commands that nobody drives.
+const SWEEP: Duration = Duration::from_secs(60);
 /// Most commands of a pull request that are looked at.
 const HISTORY: usize = 1000;
 
@@ -43,10 +45,25 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Drives a command to its end, in a task of its own.
+    /// Drives a new command to its end, in a task of its own, unless somebody does already.
     pub(crate) fn admit(self: &Arc<Self>, command: Command) {
+        if let Some(wish) = self.reserve(&command.id) {
+            self.drive(command, wish);
+        }
+    }
+
+    /// From now on nobody else drives this command.
+    fn reserve(&self, id: &str) -> Option<Arc<Notify>> {
+        let mut wishes = lock(&self.wishes);
+        if wishes.contains_key(id) {
+            return None;
+        }
         let wish = Arc::new(Notify::new());
-        lock(&self.wishes).insert(command.id.clone(), Arc::clone(&wish));
+        wishes.insert(id.to_owned(), Arc::clone(&wish));
+        Some(wish)
+    }
+
+    fn drive(self: &Arc<Self>, command: Command, wish: Arc<Notify>) {
         // Places in the lines are taken here, in the order of the calls, not in that of the scheduler.
         let driver = Driver::new(Arc::clone(self), command, wish);
         self.lifecycle.spawn(driver.run());
@@ -57,10 +74,35 @@ impl Engine {
         let mut open = self.ledger.open().await?;
         open.sort_by_key(|command| command.seq);
         for command in open {
-            tracing::info!(command = command.id, verb = command.verb.as_str(), "resumed");
-            self.admit(command);
+            let Some(wish) = self.reserve(&command.id) else { continue };
+            // As it is now: who drove it a moment ago may have ended it.
+            match self.ledger.get(&command.id).await {
+                Ok(command) if !command.state.ended() => {
+                    tracing::info!(command = command.id, verb = command.verb.as_str(), "resumed");
+                    self.drive(command, wish);
+                }
+                Ok(_) => self.dismiss(&command.id),
+                Err(failure) => {
+                    self.dismiss(&command.id);
+                    return Err(failure);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Goes on, now and then, with what is kept and driven by nobody: its webhook was stored, and whoever stored it did not
+    /// hear of that.
+    pub(crate) fn keep_driving(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        self.lifecycle.spawn(async move {
+            let stopping = engine.lifecycle.stopping();
+            while tokio::time::timeout(SWEEP, stopping.cancelled()).await.is_err() {
+                if let Err(failure) = engine.resume().await {
+                    tracing::warn!(%failure, "open commands cannot be looked through");
+                }
+            }
+        });
     }
 
     /// Keeps the command as it is now and tells its watchers.
@@ -205,7 +247,7 @@ pub(crate) fn passing(failure: &Failure) -> bool {
     matches!(
         failure.reason,
         Reason::GithubUnavailable | Reason::WorkerUnavailable | Reason::StoreUnavailable | Reason::DeadlineExceeded
-    )
+    ) || (failure.reason == Reason::SourceUnavailable && failure.retryable)
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

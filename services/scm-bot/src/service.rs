@@ -108,6 +108,7 @@ impl Service {
             wishes: Mutex::default(),
         });
         engine.resume().await?;
+        engine.keep_driving();
         housekeeping::start(&engine);
         let intake = Intake { engine, entropy: ports.entropy };
         recovery::start(&intake);

@@ -110,13 +110,35 @@ impl Driver {
                 Err(failure) => {
                     // The ledger or GitHub at the last word: nothing is lost, it is tried again.
                     tracing::warn!(command = self.command.id, %failure, "not advanced");
-                    if self.pause().await == Flow::Over {
+                    if self.pause().await == Flow::Over || self.recall().await == Flow::Over {
                         break;
                     }
                 }
             }
         }
         self.engine.dismiss(&self.command.id);
+    }
+
+    /// After a write that may have failed, what is stored counts, as after a restart: what was only meant to be recorded
+    /// must not be acted on.
+    async fn recall(&mut self) -> Flow {
+        let stored = loop {
+            match self.engine.ledger.get(&self.command.id).await {
+                Ok(stored) => break stored,
+                Err(failure) => {
+                    tracing::warn!(command = self.command.id, %failure, "not read again");
+                    if self.pause().await == Flow::Over {
+                        return Flow::Over;
+                    }
+                }
+            }
+        };
+        let calls = self.command.github_calls.max(stored.github_calls);
+        self.command = stored;
+        self.command.github_calls = calls;
+        (self.fresh, self.gate_passed, self.holds_target) = (None, None, false);
+        self.publisher.forget();
+        Flow::On
     }
 
     async fn advance(&mut self) -> Result<Flow, Failure> {

@@ -47,6 +47,11 @@ impl Publisher {
         let began = posted.comment_intended || posted.check_intended || posted.deployment_intended;
         Self { known: !began, ..Self::default() }
     }
+
+    /// What was posted may not be recorded. A write under way is waited for as before.
+    pub(super) fn forget(&mut self) {
+        (self.known, self.shown) = (false, 0);
+    }
 }
 
 impl Driver {

@@ -62,11 +62,11 @@ impl Book {
             since: now,
             queue: Vec::new(),
         });
+        if over {
+            return Err(Failure::new(Reason::InvalidArgument, format!("commands/{id} has an outcome")));
+        }
         if lock.holder.as_deref() == Some(id) {
             return Ok(Claim::Held(lock.fence));
-        }
-        if over {
-            return Ok(Claim::Waiting { holder: lock.holder.clone().unwrap_or_default(), ahead: lock.queue.len() });
         }
         if !lock.queue.iter().any(|waiting| waiting == id) {
             lock.queue.push(id.to_owned());
