@@ -9,7 +9,6 @@ mod repository;
 mod resume;
 mod schedules;
 mod sim;
-mod speed;
 mod stories;
 mod traces;
 mod wire;
