@@ -161,26 +161,27 @@ fn looked(page: &Seen) -> Value {
     }
     let run = |name: &str, conclusion: Value| json!({"__typename": "CheckRun", "name": name, "conclusion": conclusion});
     let head = "a".repeat(40);
-    json!({"repository": {
-        "id": "R_1", "defaultBranchRef": {"name": "trunk"},
-        "file0": null, "file1": {}, "file2": {"byteSize": 2_000_000, "isBinary": false, "isTruncated": true, "text": "cut"},
-        "file3": null, "label0": null, "bearers0": {"pageInfo": {"hasNextPage": false}, "nodes": []},
-        "label1": null, "bearers1": {"pageInfo": {"hasNextPage": false}, "nodes": []},
-        "pullRequest": {
-            "id": "PR_1", "state": "OPEN", "isDraft": true, "mergeable": "UNKNOWN", "merged": false, "mergeCommit": {"oid": "t"},
-            "isCrossRepository": false, "headRepository": null, "headRefOid": head, "baseRefName": "trunk",
-            "author": {"__typename": "Bot", "login": "updates"},
-            "reviews": {"pageInfo": {"hasNextPage": true, "endCursor": "next"}, "nodes": [review("APPROVED", false, true), null]},
-            "commits": {"nodes": [{"commit": {"oid": head, "statusCheckRollup": {"contexts": {
-                "pageInfo": {"hasNextPage": false, "endCursor": null},
-                "nodes": [
-                    run("good", json!("SUCCESS")), run("bad", json!("FAILURE")), run("running", Value::Null),
-                    run("twice", json!("SUCCESS")), run("twice", json!("FAILURE")), null,
-                    {"__typename": "StatusContext", "context": "ci/good", "state": "SUCCESS"},
-                    {"__typename": "StatusContext", "context": "ci/open", "state": "PENDING"},
-                ],
-            }}}}]},
+    let none = json!({"pageInfo": {"hasNextPage": false}, "nodes": []});
+    let contexts = json!([
+        run("good", json!("SUCCESS")), run("bad", json!("FAILURE")), run("running", Value::Null),
+        run("twice", json!("SUCCESS")), run("twice", json!("FAILURE")), null,
+        {"__typename": "StatusContext", "context": "ci/good", "state": "SUCCESS"},
+        {"__typename": "StatusContext", "context": "ci/open", "state": "PENDING"},
+    ]);
+    let rollup = json!({"contexts": {"pageInfo": {"hasNextPage": false, "endCursor": null}, "nodes": contexts}});
+    let pull = json!({
+        "id": "PR_1", "state": "OPEN", "isDraft": true, "mergeable": "UNKNOWN", "merged": false,
+        "mergeCommit": {"oid": "t"}, "isCrossRepository": false, "headRepository": null, "headRefOid": head,
+        "baseRefName": "trunk", "author": {"__typename": "Bot", "login": "updates"},
+        "reviews": {
+            "pageInfo": {"hasNextPage": true, "endCursor": "next"}, "nodes": [review("APPROVED", false, true), null],
         },
+        "commits": {"nodes": [{"commit": {"oid": head, "statusCheckRollup": rollup}}]},
+    });
+    json!({"repository": {
+        "id": "R_1", "defaultBranchRef": {"name": "trunk"}, "file0": null, "file1": {}, "file3": null,
+        "file2": {"byteSize": 2_000_000, "isBinary": false, "isTruncated": true, "text": "cut"},
+        "label0": null, "bearers0": none, "label1": null, "bearers1": none, "pullRequest": pull,
     }})
 }
 
