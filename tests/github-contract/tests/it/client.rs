@@ -86,7 +86,7 @@ impl World {
         }
         let client = GitHubClient::new(&settings, Duration::from_secs(20), Arc::new(SystemClock)).unwrap();
         let repository = Repository::parse("team/iris").unwrap();
-        Self { client, forge, layer, repository, meter: Meter::default(), folder: folder }
+        Self { client, forge, layer, repository, meter: Meter::default(), folder }
     }
 
     async fn open(&self) -> u64 {

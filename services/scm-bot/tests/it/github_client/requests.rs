@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use kfops_core::Reason;
-use kfops_scm_bot::ports::{CheckRun, GitHub as _, Meter, Post, Written};
+use kfops_scm_bot::ports::{CheckRun, Deployment, DeploymentState, GitHub as _, Meter, Post, Written};
 use serde_json::{Value, json};
 
 use super::server::{Say, Seen, Server, TestClock, admin, ok, repository};
@@ -236,4 +236,36 @@ async fn deliveries_are_listed_once_page_by_page() {
         forged.handle = handle.into();
         assert_eq!(client.delivery_payload(&forged).await.unwrap_err().reason, Reason::InvalidArgument);
     }
+}
+
+#[tokio::test]
+async fn a_deployment_is_made_once_though_its_status_fails() {
+    let server = Server::start(|seen, before| match seen.line.as_str() {
+        "POST /api/v3/repos/o/r/deployments" => Say::Json(201, json!({"id": 1, "node_id": "DE_1"})),
+        _ if before == 0 => ok(json!({"data": {"deployment": null}, "errors": [{
+            "type": "UNPROCESSABLE", "path": ["deployment"], "message": "environment_url must use http(s) scheme",
+        }]})),
+        _ => ok(json!({"data": {"deployment": {"deploymentStatus": {"id": "DS_1"}}}})),
+    })
+    .await;
+    let (client, on) = (server.client("t"), repository());
+    let content = Deployment {
+        command: "c-1".into(),
+        commit: "3".repeat(40),
+        environment: "staging".into(),
+        production: false,
+        state: DeploymentState::Success,
+        description: String::new(),
+        environment_url: None,
+        log_url: None,
+    };
+    let post = Post { deployment: Some(Written { id: None, content }), ..Post::default() };
+    let first = client.post(&Meter::default(), (&on, 1), &post).await.unwrap();
+    assert_eq!(first.deployment.unwrap().unwrap_err().reason, Reason::InvalidArgument);
+    let second = client.post(&Meter::default(), (&on, 1), &post).await.unwrap();
+    assert_eq!(second.deployment, Some(Ok("DE_1".into())));
+    assert_eq!(server.count("/deployments"), 1);
+    let made = &server.seen()[0].body;
+    assert_eq!((&made["ref"], &made["auto_merge"]), (&json!("3".repeat(40)), &json!(false)));
+    assert_eq!((&made["required_contexts"], &made["payload"]), (&json!([]), &json!({"command": "c-1"})));
 }
