@@ -96,7 +96,7 @@ impl Driver {
         self.count();
         let now = self.engine.clock.now();
         match said {
-            Err(failure) if passing(&failure) && self.patient(now) => return Ok(self.pause().await),
+            Err(failure) if passing(&failure) && self.patient(now) => return Ok(self.pause_after(&failure).await),
             Err(failure) => tracing::warn!(command = self.command.id, %failure, "the last word was not heard"),
             Ok(()) => {}
         }
