@@ -66,8 +66,6 @@ pub(crate) struct Weather {
 pub(crate) enum Planted {
     /// `find` says that nothing was posted.
     FindsNothing,
-    /// `update` does not look at the version.
-    NoCas,
     /// `claim` gives the lock to everybody.
     AlwaysHeld,
 }
