@@ -22,7 +22,7 @@ test: setup ## all tests
 	set -a && source $(CACHE)/test.env && set +a && cargo test --locked --workspace
 
 sim: ## 10,000 random schedules of scm-bot and its crash matrix (KFOPS_SIM_RUNS, KFOPS_SIM_SEED)
-	KFOPS_SIM_RUNS=$${KFOPS_SIM_RUNS:-10000} cargo test --locked --profile sim --package kfops-scm-bot --test it -- --nocapture schedules matrix
+	KFOPS_SIM_RUNS=$${KFOPS_SIM_RUNS:-10000} cargo test --locked --package kfops-scm-bot --test it -- --nocapture schedules matrix
 
 lint: setup ## rustfmt, clippy, cargo deny, buf
 	cargo fmt --all --check

@@ -11,9 +11,12 @@ fn found_after(plant: fn(&mut Sim)) -> Option<(u64, String)> {
     })
 }
 
+/// Puts the bug into the world.
+type Plant = fn(&mut Sim);
+
 #[test]
 fn each_is_found() {
-    let bugs: [(&str, fn(&mut Sim)); 2] = [
+    let bugs: [(&str, Plant); 2] = [
         ("nothing was ever posted", |sim| sim.world.gate().planted = Some(Planted::FindsNothing)),
         ("every claim is held", |sim| sim.world.gate().planted = Some(Planted::AlwaysHeld)),
     ];
