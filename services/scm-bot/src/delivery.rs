@@ -228,7 +228,6 @@ pub fn login(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::panic, reason = "a test that is wrong ends")]
 mod tests {
     use serde_json::json;
 

@@ -246,7 +246,7 @@ impl Driver {
             Ok(Done::Skipped(message)) => (StepState::Skipped, message, None),
             Ok(Done::Canceled) => (StepState::Canceled, String::new(), None),
             Ok(Done::No(failure)) => (StepState::Failed, failure.message.clone(), Some(failure)),
-            Err(failure) if passing(&failure) && self.patient(now) => {
+            Err(failure) if passing(&failure) && (self.patient(now) || self.must_see_the_end(stage, now)) => {
                 self.look = None;
                 tracing::info!(command = self.command.id, stage = stage.as_str(), %failure, "tried again");
                 self.fresh = None;

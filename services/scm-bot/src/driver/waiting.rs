@@ -124,6 +124,14 @@ impl Driver {
         })
     }
 
+    /// A rollout that was begun is not given up before its time is over: it would go on without its lock.
+    pub(super) fn must_see_the_end(&self, stage: Stage, now: SystemTime) -> bool {
+        let Some(start) = self.command.step(Stage::Rollout).and_then(|step| step.start) else { return false };
+        let limit = self.project.as_ref().map(|project| project.timeouts.rollout.get());
+        let limit = limit.unwrap_or_else(|| kfops_project::Timeouts::default().rollout.get());
+        stage == Stage::Rollout && now.duration_since(start).is_ok_and(|passed| passed < limit)
+    }
+
     /// Whether there is time left to wait for someone who is away.
     pub(super) fn patient(&mut self, now: SystemTime) -> bool {
         let (since, _) = *self.trouble.get_or_insert((now, Duration::ZERO));
