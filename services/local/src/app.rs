@@ -59,9 +59,8 @@ impl App {
             let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;
             let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
             let der = BASE64_STANDARD.decode(body.trim()).map_err(|error| unusable(&error))?;
-            let pair = KeyPair::from_pkcs8(&der).map_err(|error| {
-                unusable(&error).action("remove the file: the next start makes another key")
-            })?;
+            let pair = KeyPair::from_pkcs8(&der)
+                .map_err(|error| unusable(&error).action("remove the file: the next start makes another key"))?;
             (pair, text)
         };
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(Failure::internal)?;

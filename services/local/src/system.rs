@@ -22,7 +22,13 @@ use ports::Ports;
 pub use repository::repository_of_folder;
 use services::Running;
 
-use crate::{app::{self, App}, collector, layout::Layout, provision::Tools, secrets::Secrets};
+use crate::{
+    app::{self, App},
+    collector,
+    layout::Layout,
+    provision::Tools,
+    secrets::Secrets,
+};
 
 /// Login of the person at this machine.
 pub const USER: &str = "author";

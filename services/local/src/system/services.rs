@@ -10,7 +10,12 @@ use kfops_telemetry::{TelemetrySettings, Tracer};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{BOT, ServiceEndpoints, USER, bind};
-use crate::{app::{self, App}, layout::Layout, provision::Tools, secrets::Secrets};
+use crate::{
+    app::{self, App},
+    layout::Layout,
+    provision::Tools,
+    secrets::Secrets,
+};
 
 /// What the services are started with.
 pub(super) struct Start<'a> {
