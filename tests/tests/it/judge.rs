@@ -36,3 +36,13 @@ pub(crate) fn judge(log: &Path, kills: usize) {
     assert!(requests > 0 && graphql > 0 && webhooks > 0, "the log is not of a whole conversation");
     assert!(torn <= kills, "{torn} lines are no exchanges");
 }
+
+#[test]
+#[should_panic(expected = "1 x answer GET /repos/{owner}/{repo}/issues/comments/{comment_id}")]
+fn the_judge_is_awake() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let line = serde_json::json!({"kind": "request", "method": "GET", "path": "/repos/o/r/issues/comments/1",
+        "response": {"status": 200, "body": {"id": "1"}}});
+    std::fs::write(file.path(), line.to_string()).unwrap();
+    judge(file.path(), 0);
+}

@@ -7,5 +7,6 @@ mod conversation;
 mod fixture;
 mod judge;
 mod kill;
+mod older_state;
 mod processes;
 mod verbs;
