@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 REPORT ?=
 DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
 
-.PHONY: help demo test lint bench bench-webhooks fuzz install build setup schema
+.PHONY: help demo test sim lint bench bench-webhooks fuzz install build setup schema
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ test: setup ## all tests
 	$(CARGO_TARGET_DIR)/debug/kfc local provision --env > $(CACHE)/test.env
 	deploy/github-description >> $(CACHE)/test.env
 	set -a && source $(CACHE)/test.env && set +a && cargo test --locked --workspace
+
+sim: ## 10,000 random schedules of scm-bot and its crash matrix (KFOPS_SIM_RUNS, KFOPS_SIM_SEED)
+	KFOPS_SIM_RUNS=$${KFOPS_SIM_RUNS:-10000} cargo test --locked --package kfops-scm-bot --test it -- --nocapture schedules matrix
 
 lint: setup ## rustfmt, clippy, cargo deny, buf
 	cargo fmt --all --check

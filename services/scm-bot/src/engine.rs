@@ -149,15 +149,22 @@ impl Engine {
         head: &str,
         at: SystemTime,
     ) -> Result<(), Failure> {
-        for command in self.ledger.open().await? {
-            let same = command.repository == *repository && command.pull_request == number;
+        for command in self.open_of(repository, number).await? {
             // Its head is read at once: without one, it was received a moment before the push or after it.
             let other = command.pull.as_ref().is_some_and(|pull| pull.head != head);
-            if same && other && command.received <= at && command.verb.uses_code() && !command.begun() {
+            if other && command.received <= at && command.verb.uses_code() && !command.begun() {
                 self.wish(&command.id, |command| command.superseded_by.replace(head.to_owned()).is_none()).await?;
             }
         }
         Ok(())
+    }
+
+    /// The commands of a pull request that have not ended, newest first, as far as they are among the last 200.
+    pub(crate) async fn open_of(&self, repository: &Repository, number: u64) -> Result<Vec<Command>, Failure> {
+        let filter = Filter { repository: Some(repository.clone()), pull_request: Some(number) };
+        let mut page = self.ledger.list(filter, 200, "").await?;
+        page.commands.retain(|command| !command.state.ended());
+        Ok(page.commands)
     }
 
     /// Writes a wish into a command that has not ended, and wakes its driver.

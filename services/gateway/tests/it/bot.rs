@@ -10,8 +10,8 @@ use futures::{Stream, StreamExt as _, stream};
 use kfops_core::{Failure, Reason, TraceContext};
 use kfops_proto::command::{
     AcceptDeliveryRequest, AcceptDeliveryResponse, CancelCommandRequest, Command, CreateCommandRequest,
-    GetCommandRequest, ListCommandsRequest, ListCommandsResponse, ReadCommandLogRequest, ReadCommandLogResponse, State,
-    WatchCommandRequest,
+    GetCommandRequest, ListCommandsRequest, ListCommandsResponse, ListLocksRequest, ListLocksResponse, Lock,
+    ReadCommandLogRequest, ReadCommandLogResponse, State, WatchCommandRequest,
     command_service_server::{CommandService, CommandServiceServer},
     delivery_service_server::{DeliveryService, DeliveryServiceServer},
 };
@@ -157,6 +157,12 @@ impl CommandService for Bot {
         self.note(&request);
         let command = self.command(&request.get_ref().name)?;
         Ok(Response::new(Command { state: State::Canceled.into(), ..command }))
+    }
+
+    async fn list_locks(&self, request: Request<ListLocksRequest>) -> Result<Response<ListLocksResponse>, Status> {
+        self.note(&request);
+        let lock = Lock { target: "namespaces/live/inferenceServices/iris".into(), fence: 3, ..Default::default() };
+        Ok(Response::new(ListLocksResponse { locks: vec![lock] }))
     }
 
     type ReadCommandLogStream = Snapshots<ReadCommandLogResponse>;

@@ -173,11 +173,9 @@ impl Driver {
     }
 
     async fn others_open(&self) -> Result<Vec<Command>, Failure> {
-        let mut open = self.engine.ledger.open().await?;
+        let mut open = self.engine.open_of(&self.command.repository, self.command.pull_request).await?;
         open.retain(|other| {
-            other.repository == self.command.repository
-                && other.pull_request == self.command.pull_request
-                && other.id != self.command.id
+            other.id != self.command.id
                 && !matches!(other.outcome, Some(State::Succeeded | State::Failed | State::Refused))
         });
         Ok(open)

@@ -119,6 +119,12 @@ impl Driver {
         self.engine.dismiss(&self.command.id);
     }
 
+    /// Waits a little before something is tried again.
+    async fn pause_after(&mut self, failure: &Failure) -> Flow {
+        let flow = self.pause().await;
+        if flow == Flow::On && failure.reason == Reason::StoreUnavailable { self.recall().await } else { flow }
+    }
+
     /// After a write that may have failed, what is stored counts, as after a restart: what was only meant to be recorded
     /// must not be acted on.
     async fn recall(&mut self) -> Flow {
@@ -244,7 +250,7 @@ impl Driver {
                 self.look = None;
                 tracing::info!(command = self.command.id, stage = stage.as_str(), %failure, "tried again");
                 self.fresh = None;
-                return Ok(self.pause().await);
+                return Ok(self.pause_after(&failure).await);
             }
             Err(failure) => (StepState::Failed, failure.message.clone(), Some(failure)),
         };

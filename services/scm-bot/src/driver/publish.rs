@@ -16,6 +16,7 @@ use crate::{
     engine::{Engine, passing},
     ports::{DeploymentState, Found, Meter, Post, PostOutcome, Written},
     report::{check_run, comment, deployment, marker},
+    verb::Verb,
 };
 
 /// A command that takes no longer than this makes do with few requests.
@@ -85,7 +86,8 @@ impl Driver {
         }
         // What is still to come is kept free: the last word; for a deploy also merge and labels.
         let reserve = if command.verb.environment().is_some() { 4 } else { 1 };
-        passed >= interval * 2 && command.github_calls + 1 + reserve <= 8
+        let budget = if command.verb == Verb::Ship { 14 } else { 8 };
+        passed >= interval * 2 && command.github_calls + 1 + reserve <= budget
     }
 
     /// The last word. Tried until GitHub hears it, or patience is over.
@@ -94,7 +96,7 @@ impl Driver {
         self.count();
         let now = self.engine.clock.now();
         match said {
-            Err(failure) if passing(&failure) && self.patient(now) => return Ok(self.pause().await),
+            Err(failure) if passing(&failure) && self.patient(now) => return Ok(self.pause_after(&failure).await),
             Err(failure) => tracing::warn!(command = self.command.id, %failure, "the last word was not heard"),
             Ok(()) => {}
         }

@@ -67,7 +67,7 @@ impl Driver {
         let folder = tempfile::tempdir().map_err(Failure::internal)?;
         extract_source(&self.engine.store, &source, folder.path(), ArchiveLimits::default()).await?;
         let loaded = tokio::task::spawn_blocking(move || {
-            let files = Folder::new(folder.path()).map_err(|error| (Vec::new(), Failure::internal(error)))?;
+            let files = Folder::new(folder.path()).map_err(|error| Box::new((Vec::new(), Failure::internal(error))))?;
             Project::load(&files).map_err(|problems| {
                 let errors = problems.iter().filter(|problem| problem.is_error()).count();
                 let first =
@@ -76,14 +76,15 @@ impl Driver {
                 let failure = Failure::new(Reason::ConfigInvalid, format!("{first}{more}"))
                     .action("mend it and push; `kfc check` shows every problem beforehand")
                     .log_tail(&render(&problems));
-                (annotate::problems(&problems), failure)
+                Box::new((annotate::problems(&problems), failure))
             })
         })
         .await
         .map_err(Failure::internal)?;
         let loaded = match loaded {
             Ok(loaded) => loaded,
-            Err((annotations, failure)) => {
+            Err(wrong) => {
+                let (annotations, failure) = *wrong;
                 self.command.annotations = annotations;
                 return Err(failure);
             }

@@ -127,7 +127,8 @@ impl Driver {
     /// Whether there is time left to wait for someone who is away.
     pub(super) fn patient(&mut self, now: SystemTime) -> bool {
         let (since, _) = *self.trouble.get_or_insert((now, Duration::ZERO));
-        now.duration_since(since).is_ok_and(|waited| waited < self.engine.settings.timeouts.patience.get())
+        // A clock that was set back does not end it.
+        now.duration_since(since).unwrap_or_default() < self.engine.settings.timeouts.patience.get()
     }
 
     /// Waits a little, longer each time.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     call::{About, Answer, Budget, Call},
     client::GitHubClient,
-    failure::{absent, accepted, away, brief, forbidden, json, unexpected},
+    failure::{accepted, away, brief, forbidden, json, unexpected},
     limit::{self, Limit},
 };
 use crate::{command::Repository, ports::Meter};
@@ -108,7 +108,9 @@ impl Fault {
             return forbidden(call, &said, needed);
         }
         if self.missing() {
-            return absent(&format!("such thing: {}: {said}", call.name)).on(call.resource());
+            return Failure::new(Reason::NotFound, format!("github: {}: {said}", call.name))
+                .on(call.resource())
+                .action("look whether it is there and the bot may see it");
         }
         let refused = self.is(&["UNPROCESSABLE", "VALIDATION", "BAD_USER_INPUT"]);
         let reason = if refused { Reason::InvalidArgument } else { Reason::Internal };

@@ -32,6 +32,8 @@ struct Ids {
     repositories: HashMap<String, String>,
     pulls: HashMap<(String, u64), String>,
     labels: HashMap<(String, String), SeenLabel>,
+    /// By command and environment.
+    deployments: HashMap<(String, String), String>,
     /// Counts the changes of labels.
     moves: u64,
 }
@@ -99,6 +101,20 @@ impl Known {
 
     pub(super) fn label(&self, repository: &Repository, label: &str) -> Option<SeenLabel> {
         self.with(|ids| ids.labels.get(&(key(repository), label.to_ascii_lowercase())).cloned())
+    }
+
+    /// A deployment was made, even if its status could not be written: it is not made again.
+    pub(super) fn note_deployment(&self, command: &str, environment: &str, id: &str) {
+        self.with(|ids| remember(&mut ids.deployments, (command.to_owned(), environment.to_owned()), id.to_owned()));
+    }
+
+    pub(super) fn deployment(&self, command: &str, environment: &str) -> Option<String> {
+        self.with(|ids| ids.deployments.get(&(command.to_owned(), environment.to_owned())).cloned())
+    }
+
+    /// It was deleted.
+    pub(super) fn forget_deployment(&self, id: &str) {
+        self.with(|ids| ids.deployments.retain(|_, known| known != id));
     }
 
     /// Something of it was wrong.

@@ -148,8 +148,7 @@ impl GitHubClient {
         let moves = self.known.moves();
         let variables = json!({"owner": repository.owner, "name": repository.name, "number": number});
         let document = Document { name: "query pull request", text: &text(), needs: NEEDS };
-        let seen = self.query(meter, repository, document, variables).await;
-        let mut seen = seen.map_err(|failure| if failure.reason == Reason::NotFound { missing() } else { failure })?;
+        let mut seen = self.query(meter, repository, document, variables).await?;
         if seen.pointer("/repository/pullRequest").is_none_or(Value::is_null) {
             return Err(missing());
         }

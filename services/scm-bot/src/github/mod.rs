@@ -13,6 +13,7 @@ mod failure;
 mod find;
 mod graphql;
 mod identity;
+mod input;
 mod known;
 mod label;
 mod lane;

@@ -12,21 +12,18 @@ use super::{
     client::GitHubClient,
     failure::{absent, accepted, json},
     graphql::{Document, Reply},
-    wire::{body, id_at, line, shortened},
+    input::{check_input, status_input},
+    wire::{body, id_at, line},
 };
 use crate::{
     command::Repository,
-    ports::{Annotation, Button, CheckRun, Deployment, DeploymentState, Meter, Post, PostOutcome},
+    ports::{CheckRun, Deployment, Meter, Post, PostOutcome},
 };
 
 /// A commit status is not shown before a command took so long: it costs a request of its own.
 const STATUS_AFTER: Duration = Duration::from_secs(60);
 /// What stands for the id of a commit status: it is known by its name.
 const STATUS: &str = "status";
-/// Most annotations of a request.
-const ANNOTATIONS: usize = 50;
-/// Most buttons of a check run.
-const BUTTONS: usize = 3;
 
 #[derive(Deserialize)]
 struct Made {
@@ -58,16 +55,6 @@ impl GitHubClient {
         post: &Post,
     ) -> Result<PostOutcome, Failure> {
         let mut outcome = PostOutcome::default();
-        let checks = self.transport.identity.writes_checks();
-        let new_check = checks && post.check.as_ref().is_some_and(|check| check.id.is_none());
-        let ids = if new_check
-            || post.comment.as_ref().is_some_and(|comment| comment.id.is_none())
-            || (checks && post.check.is_some())
-        {
-            Some(self.ids(meter, on).await?)
-        } else {
-            None
-        };
         let mut deployment = None;
         if let Some(record) = &post.deployment {
             // By REST: GraphQL deploys the newest commit of a branch only.
@@ -86,51 +73,7 @@ impl GitHubClient {
                 }
             }
         }
-        let (repository, pull) = ids.unwrap_or_default();
-        let mut batch = Batch::default();
-        if let Some(comment) = &post.comment {
-            let text = body(&comment.content);
-            match &comment.id {
-                Some(id) => batch.add(
-                    "comment",
-                    "updateIssueComment",
-                    "UpdateIssueCommentInput",
-                    "issueComment{id}",
-                    json!({"id": id, "body": text}),
-                ),
-                None => batch.add(
-                    "comment",
-                    "addComment",
-                    "AddCommentInput",
-                    "commentEdge{node{id}}",
-                    json!({"subjectId": pull, "body": text}),
-                ),
-            }
-        }
-        if let (true, Some(check)) = (checks, &post.check) {
-            let mut input = check_input(&check.content);
-            input["repositoryId"] = repository.into();
-            match &check.id {
-                Some(id) => {
-                    input["checkRunId"] = id.as_str().into();
-                    batch.add("check", "updateCheckRun", "UpdateCheckRunInput", "checkRun{id}", input);
-                }
-                None => {
-                    input["headSha"] = check.content.commit.as_str().into();
-                    batch.add("check", "createCheckRun", "CreateCheckRunInput", "checkRun{id}", input);
-                }
-            }
-        }
-        if let Some((id, record)) = &deployment {
-            let input = status_input(id, record);
-            batch.add(
-                "deployment",
-                "createDeploymentStatus",
-                "CreateDeploymentStatusInput",
-                "deploymentStatus{id}",
-                input,
-            );
-        }
+        let batch = self.batch(meter, on, post, deployment.as_ref()).await?;
         if !batch.parts.is_empty() {
             let text = format!("mutation Post({}){{{}}}", batch.heads, batch.parts);
             let reply = self.mutate(meter, on.0, "mutation post", &text, Value::Object(batch.variables)).await?;
@@ -139,18 +82,73 @@ impl GitHubClient {
                 let shown = if comment.id.is_some() { "issueComment/id" } else { "commentEdge/node/id" };
                 outcome.comment = Some(part("comment", shown, "write access to issues and pull requests"));
             }
-            if checks && post.check.is_some() {
+            if post.check.is_some() && self.writes_checks() {
                 outcome.check = Some(part("check", "checkRun/id", "write access to checks"));
             }
             if let Some((id, _)) = deployment {
                 let status = part("deployment", "deploymentStatus/id", "write access to deployments");
+                if status.as_ref().is_err_and(|failure| failure.reason == Reason::NotFound) {
+                    self.known.forget_deployment(&id);
+                }
                 outcome.deployment = Some(status.map(|_| id));
             }
         }
-        if let (false, Some(check)) = (checks, &post.check) {
+        if let (false, Some(check)) = (self.writes_checks(), &post.check) {
             outcome.check = self.post_status(meter, on.0, &check.content).await;
         }
         Ok(outcome)
+    }
+
+    fn writes_checks(&self) -> bool {
+        self.transport.identity.writes_checks()
+    }
+
+    /// What is written by one request in GraphQL.
+    async fn batch(
+        &self,
+        meter: &Meter,
+        on: (&Repository, u64),
+        post: &Post,
+        deployment: Option<&(String, &Deployment)>,
+    ) -> Result<Batch, Failure> {
+        let mut batch = Batch::default();
+        let check = post.check.as_ref().filter(|_| self.writes_checks());
+        let new = post.comment.as_ref().is_some_and(|comment| comment.id.is_none());
+        let (repository, pull) =
+            if new || check.is_some() { self.ids(meter, on).await? } else { (String::new(), String::new()) };
+        if let Some(comment) = &post.comment {
+            let text = body(&comment.content);
+            let (mutation, input, shown, value) = match &comment.id {
+                Some(id) => {
+                    let value = json!({"id": id, "body": text});
+                    ("updateIssueComment", "UpdateIssueCommentInput", "issueComment{id}", value)
+                }
+                None => {
+                    let value = json!({"subjectId": pull, "body": text});
+                    ("addComment", "AddCommentInput", "commentEdge{node{id}}", value)
+                }
+            };
+            batch.add("comment", mutation, input, shown, value);
+        }
+        if let Some(check) = check {
+            let mut value = check_input(&check.content);
+            value["repositoryId"] = repository.into();
+            match &check.id {
+                Some(id) => {
+                    value["checkRunId"] = id.as_str().into();
+                    batch.add("check", "updateCheckRun", "UpdateCheckRunInput", "checkRun{id}", value);
+                }
+                None => {
+                    value["headSha"] = check.content.commit.as_str().into();
+                    batch.add("check", "createCheckRun", "CreateCheckRunInput", "checkRun{id}", value);
+                }
+            }
+        }
+        if let Some((id, record)) = deployment {
+            let (input, shown) = ("CreateDeploymentStatusInput", "deploymentStatus{id}");
+            batch.add("deployment", "createDeploymentStatus", input, shown, status_input(id, record));
+        }
+        Ok(batch)
     }
 
     /// What became of a part: its id, or why not.
@@ -198,6 +196,9 @@ impl GitHubClient {
         repository: &Repository,
         record: &Deployment,
     ) -> Result<String, Failure> {
+        if let Some(id) = self.known.deployment(&record.command, &record.environment) {
+            return Ok(id);
+        }
         let content = json!({
             "ref": record.commit,
             "task": "deploy",
@@ -213,7 +214,11 @@ impl GitHubClient {
         let call = Call::change("POST deployments", Method::POST, path, About::Repository(repository), content);
         let answer = self.transport.send(meter, &call).await?;
         let made: Made = json(&call, &accepted(&call, answer)?)?;
-        made.node_id.ok_or_else(|| super::failure::unexpected(&call, &format!("deployment {} has no node_id", made.id)))
+        let id = made
+            .node_id
+            .ok_or_else(|| super::failure::unexpected(&call, &format!("deployment {} has no node_id", made.id)))?;
+        self.known.note_deployment(&record.command, &record.environment, &id);
+        Ok(id)
     }
 
     /// A commit status instead of a check run. None: not yet.
@@ -240,70 +245,4 @@ impl GitHubClient {
         let posted = self.transport.send(meter, &call).await.and_then(|answer| accepted(&call, answer));
         Some(posted.map(|_| STATUS.to_owned()))
     }
-}
-
-/// A check run as GitHub takes it.
-fn check_input(check: &CheckRun) -> Value {
-    let mut output = json!({"title": shortened(&check.title, 250), "summary": body(&check.summary)});
-    let mut input = json!({
-        "name": check.name,
-        "externalId": check.external_id,
-        "status": "IN_PROGRESS",
-        "startedAt": humantime::format_rfc3339_seconds(check.started).to_string(),
-        "actions": check.buttons.iter().take(BUTTONS).map(|button| action(*button)).collect::<Vec<_>>(),
-    });
-    if let Some((conclusion, at)) = check.completed {
-        input["status"] = "COMPLETED".into();
-        input["conclusion"] = conclusion.to_ascii_uppercase().into();
-        input["completedAt"] = humantime::format_rfc3339_seconds(at).to_string().into();
-        // Those of an update are added to those that are there: they are sent once, at the end.
-        output["annotations"] = check.annotations.iter().take(ANNOTATIONS).map(annotation).collect();
-    }
-    input["output"] = output;
-    if let Some(url) = &check.details_url {
-        input["detailsUrl"] = url.as_str().into();
-    }
-    input
-}
-
-fn annotation(annotation: &Annotation) -> Value {
-    let mut location = json!({"startLine": annotation.line.max(1), "endLine": annotation.line.max(1)});
-    if let Some(column) = annotation.column {
-        location["startColumn"] = column.into();
-        location["endColumn"] = column.into();
-    }
-    json!({
-        "path": annotation.path,
-        "location": location,
-        "annotationLevel": if annotation.warning { "WARNING" } else { "FAILURE" },
-        "message": shortened(&annotation.message, 16_000),
-    })
-}
-
-/// Label, description and identifier have at most 20, 40 and 20 characters.
-fn action(button: Button) -> Value {
-    let (label, description) = match button {
-        Button::Retry => ("Retry", "Does again what failed"),
-        Button::Cancel => ("Cancel", "Ends what is under way"),
-    };
-    json!({"label": label, "description": description, "identifier": button.identifier()})
-}
-
-fn status_input(id: &str, record: &Deployment) -> Value {
-    let mut input = json!({
-        "deploymentId": id,
-        "state": match record.state {
-            DeploymentState::InProgress => "IN_PROGRESS",
-            DeploymentState::Success => "SUCCESS",
-            DeploymentState::Failure => "FAILURE",
-            DeploymentState::Error => "ERROR",
-        },
-        "description": line(&record.description),
-    });
-    for (name, url) in [("environmentUrl", &record.environment_url), ("logUrl", &record.log_url)] {
-        if let Some(url) = url {
-            input[name] = url.as_str().into();
-        }
-    }
-    input
 }

@@ -8,7 +8,7 @@ use crate::{command::Command, verb::Verb};
 pub fn acted(command: &Command, others: &[Command]) -> String {
     let mut out = String::new();
     for other in others {
-        let what = format!("/{} ({})", text(&other.verb.as_str(), 20), code(&other.id, 64));
+        let what = format!("/{} ({})", text(other.verb.as_str(), 20), code(&other.id, 64));
         out += &match command.verb {
             Verb::Promote => format!("{what}: its new model gets all traffic now.\n"),
             Verb::Unlock => {

@@ -1,6 +1,7 @@
 //! The whole service: conversations in a simulated world (`sim`), and its adapters over real gRPC.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is wrong ends")]
 
+mod github_client;
 mod grpc;
 mod ledger;
 mod ledger_locks;
@@ -9,7 +10,6 @@ mod repository;
 mod resume;
 mod schedules;
 mod sim;
-mod speed;
 mod stories;
 mod traces;
 mod wire;

@@ -93,7 +93,9 @@ const STORIES: &[Story] = &[
     },
     Story {
         name: "cancel a run",
-        before: |sim| drop(sim.look(|state| state.jobs.held.insert("runs"))),
+        before: |sim| {
+            sim.look(|state| state.jobs.held.insert("runs"));
+        },
         then: |sim| {
             ask(sim, "/build_run");
             working(sim, "runs");
@@ -187,7 +189,9 @@ const STORIES: &[Story] = &[
     },
     Story {
         name: "a push supersedes what waits",
-        before: |sim| drop(sim.look(|state| state.jobs.held.insert("runs"))),
+        before: |sim| {
+            sim.look(|state| state.jobs.held.insert("runs"));
+        },
         then: |sim| {
             ask(sim, "/build_run");
             working(sim, "runs");
@@ -211,7 +215,9 @@ const STORIES: &[Story] = &[
     },
     Story {
         name: "the button cancel",
-        before: |sim| drop(sim.look(|state| state.jobs.held.insert("runs"))),
+        before: |sim| {
+            sim.look(|state| state.jobs.held.insert("runs"));
+        },
         then: |sim| {
             let run = ask(sim, "/build_run");
             working(sim, "runs");

@@ -61,14 +61,13 @@ impl Workers {
         table: impl Fn(&mut Data) -> &mut BTreeMap<String, T>,
         new: T,
     ) -> T {
-        let kept = self.with(|data| {
+        self.with(|data| {
             if !table(data).contains_key(&name) {
                 data.begun.push(name.clone());
             }
             data.traces.entry(name.clone()).or_insert(trace.unwrap_or_default());
             table(data).entry(name).or_insert(new).clone()
-        });
-        kept
+        })
     }
 
     fn find<T: Clone>(&self, name: &str, table: impl Fn(&mut Data) -> &mut BTreeMap<String, T>) -> Result<T, Status> {

@@ -50,7 +50,7 @@ struct World {
     layer: JudgingLayer,
     repository: Repository,
     meter: Meter,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl World {
@@ -86,7 +86,7 @@ impl World {
         }
         let client = GitHubClient::new(&settings, Duration::from_secs(20), Arc::new(SystemClock)).unwrap();
         let repository = Repository::parse("team/iris").unwrap();
-        Self { client, forge, layer, repository, meter: Meter::default(), _folder: folder }
+        Self { client, forge, layer, repository, meter: Meter::default(), folder }
     }
 
     async fn open(&self) -> u64 {
@@ -234,9 +234,12 @@ async fn a_label_has_one_bearer() {
     // Twice is once.
     assert!(client.move_label(meter, (repository, number), label).await.unwrap().is_empty());
     client.look(meter, (repository, number)).await.unwrap();
-    let new = NewPullRequest { author: "author", head: "main", base: "feature", title: "back", body: "" };
-    let other = world.forge.open_pull_request(OWNER, "iris", new).await;
-    let Ok(other) = other else { return world.judge() };
+    let source = world.folder.path().join("source");
+    let git = std::process::Command::new("git").args(["branch", "second", "feature"]).current_dir(&source).output();
+    assert!(git.unwrap().status.success());
+    world.forge.import_repository(OWNER, "iris", &source).await.unwrap();
+    let new = NewPullRequest { author: "author", head: "second", base: "main", title: "again", body: "" };
+    let other = world.forge.open_pull_request(OWNER, "iris", new).await.unwrap();
     client.look(meter, (repository, other)).await.unwrap();
     world.calls();
     assert_eq!(client.move_label(meter, (repository, other), label).await.unwrap(), [number]);
@@ -270,8 +273,10 @@ async fn what_is_gone_is_told_part_by_part() {
 async fn deliveries_that_never_arrived_are_found() {
     for app in [true, false] {
         let world = World::start(app).await;
-        if !app {
-            let url = "http://127.0.0.1:9/webhooks/github";
+        let url = "http://127.0.0.1:9/webhooks/github";
+        if app {
+            world.forge.set_app_hook(BOT, url, &"secret".into(), &[]).await.unwrap();
+        } else {
             world.forge.add_hook(OWNER, "iris", "kfops", url, &"secret".into(), &[]).await.unwrap();
         }
         let number = world.open().await;

@@ -20,7 +20,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 #[test]
 fn whatever_happens_the_rules_hold() {
-    let (runs, first) = (setting("KFOPS_SIM_RUNS", 300), setting("KFOPS_SIM_SEED", 1));
+    let (runs, first) = (setting("KFOPS_SIM_RUNS", 2000), setting("KFOPS_SIM_SEED", 1));
     let begin = Instant::now();
     let mut totals = play::Totals::default();
     let mut wrong = Vec::new();

@@ -40,6 +40,7 @@ pub(crate) fn violations(scenario: &Scenario, sim: &Sim) -> Vec<String> {
         work_once(state, &mut wrong);
         merges(state, &mut wrong);
         targets(scenario, state, &mut wrong);
+        wishes_are_heard(scenario, state, &mut wrong);
         wrong.0
     })
 }
@@ -204,6 +205,23 @@ fn may(state: &State, command: &Command, wrong: &mut Wrong) {
     let unlocks = command.verb == Verb::Unlock && command.state == Ended::Succeeded;
     let anyone = state.hub.base.as_ref().is_some_and(|base| base.contains("unlock: {permission: write}"));
     wrong.when(unlocks && command.actor != "boss" && !anyone, || format!("{} unlocked", command.id));
+}
+
+/// What somebody was told to be ended does not go on for long as if nobody had said so.
+fn wishes_are_heard(scenario: &Scenario, state: &State, wrong: &mut Wrong) {
+    // Times compare only where no clock jumps.
+    if scenario.events.iter().any(|(_, event)| matches!(event, Event::Skew(_))) {
+        return;
+    }
+    for command in state.book.commands.values() {
+        let ends = matches!(command.verb, Verb::Cancel | Verb::Unlock) && command.state == Ended::Succeeded;
+        let Some(said) = command.step(Stage::Act).and_then(|step| step.end).filter(|_| ends) else { continue };
+        for other in command.acts_on.iter().filter_map(|id| state.book.commands.get(id)) {
+            let later = other.ended.is_some_and(|ended| ended > said + std::time::Duration::from_secs(5));
+            let deaf = later && !other.cancel && other.state == Ended::Succeeded;
+            wrong.when(deaf, || format!("{} was told by {} to end, and went on", other.id, command.id));
+        }
+    }
 }
 
 /// Nothing is begun that no command knows of, and nothing asked for with two contents.

@@ -14,7 +14,7 @@ pub(crate) fn timeless(text: &str) -> String {
     let mut out: Vec<&str> = Vec::new();
     for line in text.split('\n') {
         // Who died meanwhile does not know any more from whom the label was taken.
-        let line = line.split(", taken from").next().unwrap_or_default();
+        let line = line.split(", taken from").next().unwrap_or_default().trim_end_matches([' ', '|']);
         let mut words = line.split(' ').peekable();
         while let Some(word) = words.next() {
             let number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit() || c == '.');

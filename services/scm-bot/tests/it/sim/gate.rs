@@ -61,6 +61,15 @@ pub(crate) struct Weather {
     pub(crate) until: Duration,
 }
 
+/// A bug that a test plants in a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Planted {
+    /// `find` says that nothing was posted.
+    FindsNothing,
+    /// `claim` gives the lock to everybody.
+    AlwaysHeld,
+}
+
 /// Decides about calls.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
@@ -71,6 +80,7 @@ pub(crate) struct Gate {
     /// It is dead: nothing it began comes back.
     pub(crate) dead: bool,
     pub(crate) weather: Option<Weather>,
+    pub(crate) planted: Option<Planted>,
     /// It dies at about every so many calls.
     pub(crate) deaths: Option<(Rng, u64)>,
     /// Calls that did not go well.

@@ -14,7 +14,10 @@ use kfops_scm_bot::{
     step::{Stage, StepState},
 };
 
-use super::{State, World, gate::Port};
+use super::{
+    State, World,
+    gate::{Planted, Port},
+};
 
 /// What is remembered.
 #[derive(Debug, Default)]
@@ -122,8 +125,9 @@ impl Ledger for SimLedger {
                 return Ok(Accepted::Duplicate);
             }
             book.received.insert(delivery.id, delivery.received);
+            let none = commands.is_empty();
             let new: Vec<Command> = commands.into_iter().filter_map(|command| book.insert(command)).collect();
-            Ok(if new.is_empty() { Accepted::Duplicate } else { Accepted::New(new) })
+            Ok(if new.is_empty() && !none { Accepted::Duplicate } else { Accepted::New(new) })
         })
         .await
     }
@@ -182,6 +186,10 @@ impl Ledger for SimLedger {
         self.ask("update", true, move |state| Ok(state.book.update(command))).await
     }
 
+    async fn born(&self) -> Result<SystemTime, Failure> {
+        self.ask("born", false, |_| Ok(SystemTime::UNIX_EPOCH)).await
+    }
+
     async fn missing(&self, deliveries: &[String]) -> Result<Vec<String>, Failure> {
         let asked = deliveries.to_vec();
         self.ask("missing", false, move |state| {
@@ -192,7 +200,12 @@ impl Ledger for SimLedger {
 
     async fn claim(&self, target: &str, command: &str, now: SystemTime) -> Result<Claim, Failure> {
         let (target, command) = (target.to_owned(), command.to_owned());
-        self.ask("claim", true, move |state| state.book.claim(&target, &command, now)).await
+        let everybody = self.0.gate().planted == Some(Planted::AlwaysHeld);
+        self.ask("claim", true, move |state| match state.book.claim(&target, &command, now)? {
+            Claim::Waiting { .. } if everybody => Ok(Claim::Held(state.book.locks[&target].fence)),
+            claim => Ok(claim),
+        })
+        .await
     }
 
     async fn seize(&self, target: &str, holder: &str, now: SystemTime) -> Result<bool, Failure> {
