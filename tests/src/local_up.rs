@@ -15,6 +15,7 @@ use crate::{binaries::Process, wait};
 pub struct LocalUp {
     repository: PathBuf,
     state: PathBuf,
+    faults: bool,
     process: Process,
     /// Where everything is since the last start.
     pub endpoints: Endpoints,
@@ -23,14 +24,23 @@ pub struct LocalUp {
 impl LocalUp {
     /// Starts it for a git work tree and waits until it is ready.
     pub async fn start(repository: &Path, state: &Path) -> Result<Self> {
-        let (process, endpoints) = start(repository, state).await?;
-        Ok(Self { repository: repository.into(), state: state.into(), process, endpoints })
+        Self::begin(repository, state, false).await
+    }
+
+    /// The same with a forge that can be told to misbehave, at `/_forge/faults`.
+    pub async fn start_with_faults(repository: &Path, state: &Path) -> Result<Self> {
+        Self::begin(repository, state, true).await
+    }
+
+    async fn begin(repository: &Path, state: &Path, faults: bool) -> Result<Self> {
+        let (process, endpoints) = start(repository, state, faults).await?;
+        Ok(Self { repository: repository.into(), state: state.into(), faults, process, endpoints })
     }
 
     /// SIGKILL of the whole, then the same again.
     pub async fn kill_and_start(&mut self) -> Result<()> {
         self.process.kill().await?;
-        (self.process, self.endpoints) = start(&self.repository, &self.state).await?;
+        (self.process, self.endpoints) = start(&self.repository, &self.state, self.faults).await?;
         Ok(())
     }
 
@@ -57,6 +67,12 @@ impl LocalUp {
         &self.state
     }
 
+    /// Every request to the forge with its answer, and every webhook.
+    #[must_use]
+    pub fn forge_log(&self) -> PathBuf {
+        forge_log(&self.state)
+    }
+
     /// What it wrote.
     #[must_use]
     pub fn log(&self) -> String {
@@ -64,12 +80,20 @@ impl LocalUp {
     }
 }
 
-async fn start(repository: &Path, state: &Path) -> Result<(Process, Endpoints)> {
+fn forge_log(state: &Path) -> PathBuf {
+    state.with_file_name("forge.jsonl")
+}
+
+async fn start(repository: &Path, state: &Path, faults: bool) -> Result<(Process, Endpoints)> {
     std::fs::create_dir_all(state)?;
     let published = state.join("endpoints.json");
     std::fs::remove_file(&published).ok();
     let (repository, folder) = (repository.to_string_lossy(), state.to_string_lossy());
-    let args = ["local", "up", "--repo", &repository, "--state", &folder, "--port", "0", "--log", "info"];
+    let log = forge_log(state);
+    let log = log.to_string_lossy();
+    let mut args = vec!["local", "up", "--repo", &repository, "--state", &folder, "--port", "0", "--log", "info"];
+    args.extend(["--forge-log", &log]);
+    args.extend(faults.then_some("--forge-faults"));
     let process = Process::start("kfc", &args, &[], state.parent().unwrap_or(state))?;
     let ready = wait::until("kfc local up to be ready", Duration::from_secs(240), async || {
         let text = std::fs::read(&published).ok()?;

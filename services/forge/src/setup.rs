@@ -41,6 +41,21 @@ impl Forge {
         Ok(u64::try_from(id).unwrap_or_default())
     }
 
+    /// Removes a repository's webhook of that key, if there is one. What it still has to send, the webhook of the app
+    /// sends.
+    ///
+    /// # Errors
+    /// When the repository is missing, or the app has no webhook.
+    pub async fn hand_over_hook(&self, owner: &str, name: &str, key: &str, app: &str) -> Result<(), Failure> {
+        let work = async {
+            let repository = self.hub.repository(owner, name).await?;
+            let app = self.hub.user(app).await?.ok_or(Error::NotFound)?;
+            let key = key.to_owned();
+            self.hub.change(move |db| store::hand_over_hook(db, repository.id, &key, app.id)).await
+        };
+        work.await.map_err(|error| error.into_failure(&format!("repos/{owner}/{name}/hooks/{key}")))
+    }
+
     /// Makes the fork of a repository under another owner, with all of its branches. An owner that is not known
     /// becomes a user.
     ///

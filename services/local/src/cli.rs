@@ -50,6 +50,12 @@ struct UpArgs {
     /// Log lines to standard error, in tracing's filter syntax, e.g. info or kfops_scm_bot=debug.
     #[arg(long, value_name = "FILTER", default_value = "warn", env = "KFOPS_LOG")]
     log: String,
+    /// A file that the forge appends every request with its answer and every webhook to. For tests.
+    #[arg(long, value_name = "FILE", hide = true)]
+    forge_log: Option<PathBuf>,
+    /// Lets others on this machine have the forge misbehave, at /_forge/faults. For tests.
+    #[arg(long, hide = true)]
+    forge_faults: bool,
 }
 
 #[derive(Debug, Args)]
@@ -103,7 +109,8 @@ async fn up(args: UpArgs) -> Result<(), Failure> {
     let stop = stop_on_ctrl_c()?;
     let tools = tools(&layout, &stop).await?;
     let full_name = System::repository_of(&layout).unwrap_or_else(|| repository_of_folder(&repository));
-    let system = System::start(layout, tools, Options { port: args.port }).await?;
+    let options = Options { port: args.port, forge_log: args.forge_log, forge_faults: args.forge_faults };
+    let system = System::start(layout, tools, options).await?;
     let running = async {
         system.import(&full_name, &repository).await?;
         system.publish(&full_name).await?;
@@ -129,7 +136,7 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let layout = Layout::create(&tree.join(".kfops"))?;
     let stop = stop_on_ctrl_c()?;
     let tools = tools(&layout, &stop).await?;
-    let system = System::start(layout, tools, Options { port: 0 }).await?;
+    let system = System::start(layout, tools, Options::default()).await?;
     system.publish(demo::REPOSITORY).await?;
     println!(
         "forge {}   API {}   models {}",

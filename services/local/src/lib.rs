@@ -8,6 +8,7 @@ pub mod provision;
 pub mod system;
 pub mod waterfall;
 
+mod app;
 mod cli;
 mod secrets;
 

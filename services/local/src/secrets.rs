@@ -1,6 +1,6 @@
 //! Secrets of the local system: made once, kept readable by the user alone.
 
-use std::{fs, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use kfops_core::{Failure, Reason};
 use rand::RngCore as _;
@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Secrets {
     /// Of the webhooks.
     pub(crate) webhook: String,
-    /// Of the bot, at the forge.
-    pub(crate) bot_token: String,
     /// Of the person at this machine, at the forge.
     pub(crate) user_token: String,
 }
@@ -27,18 +25,20 @@ impl Secrets {
             let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;
             return serde_json::from_str(&text).map_err(|error| unusable(&error));
         }
-        let secrets = Self { webhook: random(), bot_token: format!("ghs_{}", random()), user_token: random() };
-        let temporary = path.with_extension("new");
-        let write = || {
-            let mut file =
-                fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-            serde_json::to_writer(&mut file, &secrets)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        };
-        write().map_err(|error| unusable(&error))?;
+        let secrets = Self { webhook: random(), user_token: random() };
+        let text = serde_json::to_vec(&secrets).map_err(Failure::internal)?;
+        keep(path, &text).map_err(|error| unusable(&error))?;
         Ok(secrets)
     }
+}
+
+/// Writes a file whole or not at all, for the user alone.
+pub(crate) fn keep(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
 }
 
 fn random() -> String {

@@ -5,7 +5,10 @@ mod ports;
 mod repository;
 mod services;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use kfops_core::{Failure, Reason};
 use kfops_forge::{Forge, Role};
@@ -19,7 +22,13 @@ use ports::Ports;
 pub use repository::repository_of_folder;
 use services::Running;
 
-use crate::{collector, layout::Layout, provision::Tools, secrets::Secrets};
+use crate::{
+    app::{self, App},
+    collector,
+    layout::Layout,
+    provision::Tools,
+    secrets::Secrets,
+};
 
 /// Login of the person at this machine.
 pub const USER: &str = "author";
@@ -27,12 +36,18 @@ pub const USER: &str = "author";
 pub const BOT: &str = "kfops[bot]";
 
 const REPOSITORY_FILE: &str = "repository";
+/// Key of the repository's webhook, before there was an App.
+const OLD_HOOK: &str = "kfops";
 
 /// How to start.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// First of five ports: forge, API, models, registry, traces. 0: free ones, the same at the next start where they are free then.
     pub port: u16,
+    /// A file that the forge appends its exchanges to. For tests.
+    pub forge_log: Option<PathBuf>,
+    /// Whether others on this machine may have the forge misbehave. For tests.
+    pub forge_faults: bool,
 }
 
 /// Everything, running.
@@ -59,17 +74,24 @@ impl System {
             listen: ports.forge.parse().map_err(Failure::internal)?,
             hold_deliveries: true,
             local_user: USER.into(),
-            bot_tokens_are_apps: true,
+            exchange_log: options.forge_log,
+            fault_admin: options.forge_faults,
             ..kfops_forge::Settings::new(layout.of("forge"))
         }
-        .account(USER, Role::Admin, secrets.user_token.as_str())
-        .account(BOT, Role::Admin, secrets.bot_token.as_str());
+        .account(USER, Role::Admin, secrets.user_token.as_str());
+        let app = App::open(&layout.of("github-app.pem"))?;
         let forge = Forge::start(forge_settings).await?;
+        let known = Self::repository_of(&layout);
+        if let Err(failure) = set_up(&forge, &app, &ports.api, &secrets, known.as_deref()).await {
+            forge.stop().await;
+            return Err(failure);
+        }
         let traces = format!("http://{traces}");
         let start = services::Start {
             layout: &layout,
             tools: &tools,
             secrets: &secrets,
+            app: &app,
             github: &forge.api_url(),
             traces: &traces,
             api: &ports.api,
@@ -108,16 +130,16 @@ impl System {
         &self.secrets.user_token
     }
 
-    /// Brings a repository's branches to the forge, hooks it up and lets webhooks flow. Idempotent.
+    /// Brings a repository's branches to the forge, installs the App there and lets webhooks flow. Idempotent.
     pub async fn import(&self, full_name: &str, repository: &Path) -> Result<(), Failure> {
         let (owner, name) = full_name.split_once('/').unwrap_or(("local", full_name));
         let imported = self.forge.import_repository(owner, name, repository).await?;
         for branch in &imported.diverged {
             tracing::warn!(branch, "has other commits at the forge and stays as it is there");
         }
-        let url = format!("{}/webhooks/github", self.endpoints.api);
-        let secret = SecretString::from(self.secrets.webhook.clone());
-        self.forge.add_hook(owner, name, "kfops", &url, &secret, &["issue_comment"]).await?;
+        self.forge.install_app(app::ID, owner, &[]).await?;
+        // State of a version whose bot was no App.
+        self.forge.hand_over_hook(owner, name, OLD_HOOK, BOT).await?;
         self.forge.deliver();
         let path = self.layout.of(REPOSITORY_FILE);
         let written = tokio::fs::write(&path, full_name).await;
@@ -178,6 +200,22 @@ impl System {
         self.services.stop(patience).await;
         self.collector.finish(Duration::from_secs(2)).await;
     }
+}
+
+/// Before the services start: they go on at once with what was under way, as the App.
+async fn set_up(
+    forge: &Forge,
+    app: &App,
+    api: &str,
+    secrets: &Secrets,
+    repository: Option<&str>,
+) -> Result<(), Failure> {
+    let secret = SecretString::from(secrets.webhook.clone());
+    app.register(forge, &format!("http://{api}/webhooks/github"), &secret).await?;
+    if let Some((owner, _)) = repository.and_then(|name| name.split_once('/')) {
+        forge.install_app(app::ID, owner, &[]).await?;
+    }
+    Ok(())
 }
 
 async fn bind(address: &str) -> Result<(tokio::net::TcpListener, std::net::SocketAddr), Failure> {

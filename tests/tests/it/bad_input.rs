@@ -7,7 +7,7 @@ use kfops_local::demo::ended;
 use kfops_tests::{local_up::LocalUp, wait};
 use sha2::Sha256;
 
-use crate::fixture;
+use crate::{fixture, judge::judge};
 
 const REPOSITORY: &str = "local/iris";
 const HOSTILE_BRANCH: &str = "$(touch$IFS'pwned')";
@@ -75,6 +75,7 @@ async fn bad_input_is_answered_and_executes_nothing() {
     assert_eq!(commands.len(), 2, "the typo and /build: {commands:#?}");
 
     assert_eq!(local.stop().await.unwrap(), Some(0), "{}", local.log());
+    judge(&local.forge_log(), 0);
     for root in [folder.path(), &std::env::current_dir().unwrap()] {
         let find = tokio::process::Command::new("find")
             .arg(root)

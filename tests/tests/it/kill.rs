@@ -12,7 +12,7 @@ use kfops_proto::{
 use kfops_tests::{local_up::LocalUp, wait};
 use serde_json::Value as Json;
 
-use crate::fixture;
+use crate::{fixture, judge::judge};
 
 const REPOSITORY: &str = "local/iris";
 const LIMIT: Duration = Duration::from_secs(180);
@@ -45,6 +45,7 @@ async fn a_command_survives_kills_in_build_run_and_rollout() {
 
     nothing_twice(&local, &[first, second]).await;
     assert_eq!(local.stop().await.unwrap(), Some(0), "{}", local.log());
+    judge(&local.forge_log(), 4);
 }
 
 /// Waits until a step of the pull request's newest command is under way.

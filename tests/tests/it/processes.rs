@@ -1,4 +1,4 @@
-//! The five services as five processes: started from settings files, healthy, one command through all of them, ended in two stages.
+//! The five services as five processes, with a token instead of a GitHub App: started from settings files, healthy, one command through all of them, ended in two stages.
 
 use std::time::Duration;
 
@@ -12,17 +12,19 @@ use kfops_tests::{
     wait,
 };
 
-use crate::fixture;
+use crate::{fixture, judge::judge};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_processes_carry_a_command() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let tree = fixture::repository(&root.join("iris"), &["first"], &[]).await;
-    let settings =
-        kfops_forge::Settings { bot_tokens_are_apps: true, ..kfops_forge::Settings::new(root.join("forge")) }
-            .account("author", Role::Admin, "author-token")
-            .account("kfops[bot]", Role::Admin, "bot-token");
+    let settings = kfops_forge::Settings {
+        exchange_log: Some(root.join("forge.jsonl")),
+        ..kfops_forge::Settings::new(root.join("forge"))
+    }
+    .account("author", Role::Admin, "author-token")
+    .account("kfops[bot]", Role::Admin, "bot-token");
     let forge = Forge::start(settings).await.unwrap();
     forge.import_repository("local", "iris", tree.path()).await.unwrap();
 
@@ -38,7 +40,7 @@ async fn five_processes_carry_a_command() {
             "scm-bot" => {
                 settings
                     .replace("http://127.0.0.1:9", &forge.api_url())
-                    .replace("token: none", "bot_login: 'kfops[bot]'")
+                    .replace("token: none", "bot_login: 'kfops[bot]', repositories: [local/iris]")
                     + &format!(
                         "workers: {{image_builder: '{}', pipeline_runner: '{}', serving_deployer: '{}'}}\n",
                         address("image-builder"),
@@ -78,9 +80,20 @@ async fn five_processes_carry_a_command() {
     assert!(command["lineage"]["model"]["digest"].as_str().unwrap().starts_with("sha256:"));
     assert!(command["lineage"]["metrics"]["accuracy"].as_f64().unwrap() > 0.9);
 
+    // The token is no App's: what would be a check run is a status of the commit.
+    let commit = command["commit"].as_str().unwrap();
+    let status = wait::until("the status", Duration::from_secs(10), async || {
+        let status = repository.get(&format!("/commits/{commit}/status")).await.ok()?;
+        (status["state"] == "success").then_some(status)
+    });
+    let status = status.await.unwrap_or_else(|error| panic!("{error}\n{}", logs()));
+    assert_eq!(status["statuses"][0]["context"], "kfops/build_run");
+    assert!(repository.check_runs(commit).await.unwrap().is_empty());
+
     for process in processes.iter_mut().rev() {
         let code = process.terminate(Duration::from_secs(30)).await.unwrap();
         assert_eq!(code, Some(0), "{}:\n{}", process.name, process.log());
     }
     forge.stop().await;
+    judge(&root.join("forge.jsonl"), 0);
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::{Page, maybe, rows};
 use crate::clock::now;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Delivery, Hook, Outcome};
 
 const SELECT: &str =
@@ -93,6 +93,18 @@ pub(crate) fn update_hook(db: &Connection, id: i64, new: &NewHook) -> Result<()>
 pub(crate) fn delete_hook(db: &Connection, id: i64) -> Result<()> {
     db.execute("DELETE FROM hooks WHERE id = ?1", [id])?;
     Ok(())
+}
+
+/// Removes the hook of that key; the webhook of the app sends what it has not.
+pub(crate) fn hand_over_hook(db: &Connection, repository: i64, key: &str, app: i64) -> Result<()> {
+    let sql = "SELECT id FROM hooks WHERE repository_id = ?1 AND key = ?2";
+    let Some(old) = maybe(db, sql, params![repository, key], |row| row.get::<_, i64>(0))? else { return Ok(()) };
+    let new = app_hook(db, app)?.ok_or(Error::NotFound)?;
+    db.execute(
+        "UPDATE deliveries SET hook_id = ?2, repository_id = ?3 WHERE hook_id = ?1 AND outcome IS NULL",
+        params![old, new.id, repository],
+    )?;
+    delete_hook(db, old)
 }
 
 /// The webhook of an app.

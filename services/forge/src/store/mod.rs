@@ -32,8 +32,8 @@ pub(crate) use comments::{
 };
 pub(crate) use deployments::{Deployment, create_deployment, deployment, deployment_statuses, deployments};
 pub(crate) use hooks::{
-    NewHook, app_hook, app_hooks, create_hook, delete_hook, deliveries, delivery, enqueue, hook, hooks, next_delivery,
-    put_app_hook, put_hook, record, redeliver, update_hook, waiting_hooks,
+    NewHook, app_hook, app_hooks, create_hook, delete_hook, deliveries, delivery, enqueue, hand_over_hook, hook, hooks,
+    next_delivery, put_app_hook, put_hook, record, redeliver, update_hook, waiting_hooks,
 };
 pub(crate) use issues::{
     Filter, close_issue, create_issue, edit_issue, issue, issues, issues_of_sha, reopen_issue, touch,

@@ -1,6 +1,7 @@
 //! Webhooks: signed, in order, recorded, and sent again under the same GUID.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use kfops_forge::Settings;
 use octocrab::models::webhook_events::{WebhookEvent, WebhookEventPayload};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -182,5 +183,24 @@ async fn hooks_are_made_over_rest() {
     let bad = json!({ "config": { "url": "ftp://x" } });
     assert_eq!(world.send("POST", "/hooks", Some(BOT), bad).await.status, 422);
     assert_eq!(world.get("/hooks").await.json.as_array().unwrap().len(), 1);
+    world.forge.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_hook_has_not_sent_an_apps_hook_sends() {
+    let world = World::with(|settings| Settings { hold_deliveries: true, ..settings }).await;
+    let number = world.open().await;
+    let (old, _) = hooked(&world, &["issue_comment"]).await;
+    world.forge.comment(OWNER, REPO, number, "author", "/build").await.unwrap();
+    let new = Receiver::start().await;
+    world.forge.set_app_hook(BOT, &new.url, &SECRET.into(), &["issue_comment"]).await.unwrap();
+    for _ in 0..2 {
+        world.forge.hand_over_hook(OWNER, REPO, "test", BOT).await.unwrap();
+    }
+    world.forge.deliver();
+    assert_eq!(new.wait("issue_comment.created").await.json()["comment"]["body"], "/build");
+    world.forge.comment(OWNER, REPO, number, "author", "/run").await.unwrap();
+    assert_eq!(new.wait_count(2).await[1].json()["comment"]["body"], "/run");
+    assert!(old.all().is_empty());
     world.forge.stop().await;
 }

@@ -66,6 +66,11 @@ impl Repository {
         Ok(runs["check_runs"].as_array().cloned().unwrap_or_default())
     }
 
+    /// Anything below the repository, e.g. `/deployments`.
+    pub async fn get(&self, path: &str) -> Result<Json, Failure> {
+        self.call(Method::GET, path, Json::Null).await
+    }
+
     async fn call(&self, method: Method, path: &str, body: Json) -> Result<Json, Failure> {
         let url = format!("{}{path}", self.base);
         let away = |error: reqwest::Error| Failure::new(Reason::GithubUnavailable, format!("{url}: {error}"));

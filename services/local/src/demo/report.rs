@@ -1,7 +1,8 @@
 //! What the demo shows, as JSON.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
+use kfops_core::{Failure, Reason};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -12,6 +13,10 @@ use super::load::LoadReport;
 pub struct Report {
     /// Every command of the story, oldest first.
     pub commands: Vec<Json>,
+    /// What `/plan` said before anything was done, Markdown.
+    pub plan: String,
+    /// What `/rollback` brought back: the revision, the one that it replaced, the model.
+    pub rollback: Json,
     /// Every image of every build.
     pub images: Vec<Json>,
     /// Pipeline versions.
@@ -72,4 +77,54 @@ pub(super) fn spans_by_service(trace: &Json) -> BTreeMap<String, usize> {
         *counts.entry(service.to_owned()).or_default() += spans;
     }
     counts
+}
+
+/// Whether a span of the trace links to another trace.
+pub(super) fn links_to(trace: &Json, other: &str) -> bool {
+    let groups = trace["resourceSpans"].as_array().into_iter().flatten();
+    let spans =
+        groups.filter_map(|g| g["scopeSpans"].as_array()).flatten().filter_map(|s| s["spans"].as_array()).flatten();
+    spans.filter_map(|s| s["links"].as_array()).flatten().any(|link| link["traceId"] == other)
+}
+
+/// Writes the report, and the traces beside it.
+pub(super) fn write_report(path: &Path, report: &mut Report, traces: &BTreeMap<String, Json>) -> Result<(), Failure> {
+    let trace_file = path.with_extension("traces.json");
+    let groups: Vec<&Json> = traces.values().filter_map(|t| t["resourceSpans"].as_array()).flatten().collect();
+    report.trace_file = trace_file.display().to_string();
+    let write = |path: &Path, json: &Json| {
+        let text = serde_json::to_string_pretty(json).unwrap_or_default();
+        std::fs::write(path, text + "\n").map_err(|error| {
+            Failure::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", path.display()))
+        })
+    };
+    write(&trace_file, &json!({ "resourceSpans": groups }))?;
+    write(path, &serde_json::to_value(&*report).map_err(Failure::internal)?)
+}
+
+/// Where the model came from, for the terminal.
+pub(super) fn print_lineage(lineage: &Json) {
+    let short = |value: &Json| value.as_str().unwrap_or_default().chars().take(19).collect::<String>();
+    println!("\nlineage");
+    println!("  commit            {}", lineage["commit"].as_str().unwrap_or_default());
+    println!("  source archive    {}", short(&lineage["sourceDigest"]));
+    for image in lineage["images"].as_array().into_iter().flatten() {
+        println!("  image {:<11} {}", image["name"].as_str().unwrap_or_default(), short(&image["digest"]));
+    }
+    println!(
+        "  pipeline version  {} ({})",
+        lineage["pipelineVersion"].as_str().unwrap_or_default(),
+        short(&lineage["specDigest"])
+    );
+    println!("  run               {} {}", lineage["run"].as_str().unwrap_or_default(), lineage["metrics"]);
+    println!(
+        "  model             {} {}",
+        short(&lineage["model"]["digest"]),
+        lineage["model"]["uri"].as_str().unwrap_or_default()
+    );
+    println!(
+        "  revision          {} (before: {})",
+        lineage["revision"].as_str().unwrap_or_default(),
+        lineage["previousRevision"].as_str().unwrap_or_default()
+    );
 }

@@ -1,4 +1,4 @@
-//! The story: a first model, a better one under load, a broken one that changes nothing.
+//! The story: a first model, a better one under load, a broken one that changes nothing, and the first one back.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::{
     forge::Repository,
     load::Load,
-    report::{Report, command_entry, spans_by_service},
+    report::{Report, command_entry, links_to, print_lineage, spans_by_service, write_report},
     teller::{follow, outcome},
     work_tree::WorkTree,
 };
@@ -44,6 +44,7 @@ pub async fn run(system: &System, work: &Path, options: &DemoOptions) -> Result<
         tree,
         commands: Vec::new(),
         predictions: Vec::new(),
+        plan: String::new(),
     };
     story.tell(system, options).await
 }
@@ -56,6 +57,7 @@ struct Story {
     tree: WorkTree,
     commands: Vec<Json>,
     predictions: Vec<Json>,
+    plan: String,
 }
 
 impl Story {
@@ -71,6 +73,9 @@ impl Story {
         let shipped = self.say(second, "/ship", "SUCCEEDED").await?;
         self.predict(&endpoint, "the second model").await?;
         self.broken_model(&text(&shipped, &["lineage", "revision"])).await?;
+        self.predict(&endpoint, "still the second model").await?;
+        let back = self.roll_back(second, &first).await?;
+        self.predict(&endpoint, "the first model again").await?;
         let waiting = Instant::now();
         while load.sent() < MIN_REQUESTS && waiting.elapsed() < Duration::from_secs(120) {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -84,16 +89,22 @@ impl Story {
             format!("{} requests were lost, the first: {}", load.failed, load.first_failure.clone().unwrap_or_default())
         })?;
         expect(load.sent >= MIN_REQUESTS, || format!("only {} requests were sent", load.sent))?;
-        self.predict(&endpoint, "still the second model").await?;
 
         let mut report = self.report(system, begun.elapsed()).await?;
         report.load = Some(load);
+        report.rollback = json!({
+            "revision": back["lineage"]["revision"],
+            "replaces": back["lineage"]["previousRevision"],
+            "model": back["lineage"]["model"],
+            "commit": back["lineage"]["commit"],
+        });
         report.endpoint = endpoint;
         let traces = self.traces().await?;
         report.spans = traces.iter().map(|(id, trace)| (id.clone(), spans_by_service(trace))).collect();
         let ship_trace = text(&shipped, &["traceId"]);
-        let (built, deployed) = (&self.commands[0], &self.commands[1]);
-        expect(links_to(&traces[&text(deployed, &["traceId"])], &text(built, &["traceId"])), || {
+        let built = self.commands.iter().find(|command| command["verb"] == "VERB_BUILD_RUN");
+        let built = built.map(|command| text(command, &["traceId"])).unwrap_or_default();
+        expect(links_to(&traces[&text(&first, &["traceId"])], &built), || {
             "the first /deploy's trace has no link to the trace of its /build_run".into()
         })?;
         self.check_spans(&traces, &ship_trace)?;
@@ -124,6 +135,10 @@ impl Story {
             .open_pull_request("The first model", "first-model", "main", "Deploys a decision tree of depth 2.")
             .await?;
         println!("\npull request {number}: The first model ({}/pull/{number})", self.pages);
+        let plan = self.say(number, "/plan", "SUCCEEDED").await?;
+        self.plan = text(&plan, &["answer"]);
+        println!("{}", indented(&self.plan));
+        expect(self.plan.contains("2 of 2 would be built"), || "the plan does not say that images are missing".into())?;
         self.say(number, "/build_run", "SUCCEEDED").await?;
         let deployed = self.say(number, "/deploy", "SUCCEEDED").await?;
         self.expect_label(number, "Deployed-to-production").await?;
@@ -168,6 +183,16 @@ impl Story {
         })?;
         println!("  (live stays {live})");
         Ok(())
+    }
+
+    /// The model of the first pull request again, without a build or a run, under the same load.
+    async fn roll_back(&mut self, number: i64, first: &Json) -> Result<Json, Failure> {
+        println!("\npull request {number}: second thoughts ({}/pull/{number})", self.pages);
+        let back = self.say(number, "/rollback", "SUCCEEDED").await?;
+        let digest = |command: &Json| text(command, &["lineage", "model", "digest"]);
+        expect(digest(&back) == digest(first), || "the rollback did not bring the first model back".into())?;
+        self.expect_label(text(first, &["pullRequest"]).parse().unwrap_or_default(), "Deployed-to-production").await?;
+        Ok(back)
     }
 
     async fn say(&mut self, pull_request: i64, comment: &str, state: &str) -> Result<Json, Failure> {
@@ -251,8 +276,12 @@ impl Story {
     }
 
     async fn report(&self, system: &System, took: Duration) -> Result<Report, Failure> {
-        let mut report =
-            Report { predictions: self.predictions.clone(), seconds: took.as_secs_f64(), ..Report::default() };
+        let mut report = Report {
+            predictions: self.predictions.clone(),
+            plan: self.plan.clone(),
+            seconds: took.as_secs_f64(),
+            ..Report::default()
+        };
         for command in &self.commands {
             report.commands.push(command_entry(command));
             let lineage = &command["lineage"];
@@ -276,52 +305,10 @@ impl Story {
     }
 }
 
-/// Whether a span of the trace links to another trace.
-fn links_to(trace: &Json, other: &str) -> bool {
-    let groups = trace["resourceSpans"].as_array().into_iter().flatten();
-    let spans =
-        groups.filter_map(|g| g["scopeSpans"].as_array()).flatten().filter_map(|s| s["spans"].as_array()).flatten();
-    spans.filter_map(|s| s["links"].as_array()).flatten().any(|link| link["traceId"] == other)
-}
-
-fn write_report(path: &Path, report: &mut Report, traces: &BTreeMap<String, Json>) -> Result<(), Failure> {
-    let trace_file = path.with_extension("traces.json");
-    let groups: Vec<&Json> = traces.values().filter_map(|t| t["resourceSpans"].as_array()).flatten().collect();
-    report.trace_file = trace_file.display().to_string();
-    let write = |path: &Path, json: &Json| {
-        let text = serde_json::to_string_pretty(json).unwrap_or_default();
-        std::fs::write(path, text + "\n").map_err(|error| {
-            Failure::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", path.display()))
-        })
-    };
-    write(&trace_file, &json!({ "resourceSpans": groups }))?;
-    write(path, &serde_json::to_value(&*report).map_err(Failure::internal)?)
-}
-
-fn print_lineage(lineage: &Json) {
-    let short = |value: &Json| value.as_str().unwrap_or_default().chars().take(19).collect::<String>();
-    println!("\nlineage");
-    println!("  commit            {}", lineage["commit"].as_str().unwrap_or_default());
-    println!("  source archive    {}", short(&lineage["sourceDigest"]));
-    for image in lineage["images"].as_array().into_iter().flatten() {
-        println!("  image {:<11} {}", image["name"].as_str().unwrap_or_default(), short(&image["digest"]));
-    }
-    println!(
-        "  pipeline version  {} ({})",
-        lineage["pipelineVersion"].as_str().unwrap_or_default(),
-        short(&lineage["specDigest"])
-    );
-    println!("  run               {} {}", lineage["run"].as_str().unwrap_or_default(), lineage["metrics"]);
-    println!(
-        "  model             {} {}",
-        short(&lineage["model"]["digest"]),
-        lineage["model"]["uri"].as_str().unwrap_or_default()
-    );
-    println!(
-        "  revision          {} (before: {})",
-        lineage["revision"].as_str().unwrap_or_default(),
-        lineage["previousRevision"].as_str().unwrap_or_default()
-    );
+/// Markdown below a command of the story, without what only a page shows.
+fn indented(markdown: &str) -> String {
+    let folded = markdown.split("<details>").next().unwrap_or_default();
+    folded.lines().filter(|line| !line.is_empty()).map(|line| format!("    {}\n", line.replace("**", ""))).collect()
 }
 
 fn text(json: &Json, path: &[&str]) -> String {

@@ -10,13 +10,19 @@ use kfops_telemetry::{TelemetrySettings, Tracer};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{BOT, ServiceEndpoints, USER, bind};
-use crate::{layout::Layout, provision::Tools, secrets::Secrets};
+use crate::{
+    app::{self, App},
+    layout::Layout,
+    provision::Tools,
+    secrets::Secrets,
+};
 
 /// What the services are started with.
 pub(super) struct Start<'a> {
     pub(super) layout: &'a Layout,
     pub(super) tools: &'a Tools,
     pub(super) secrets: &'a Secrets,
+    pub(super) app: &'a App,
     pub(super) github: &'a str,
     pub(super) traces: &'a str,
     pub(super) api: &'a str,
@@ -153,10 +159,15 @@ impl Start<'_> {
         };
         settings.public_url = Some(self.traces.to_owned());
         settings.github.api_url = self.github.to_owned();
-        settings.github.token = Some(self.secrets.bot_token.clone().into());
+        settings.github.app = Some(kfops_scm_bot::AppSettings {
+            id: app::ID.to_string(),
+            private_key: Some(self.app.private_key.clone()),
+            ..Default::default()
+        });
         settings.github.bot_login = Some(BOT.to_owned());
         // The forge on this machine has no secondary rate limit, and a person waits.
         settings.github.write_interval = HumanDuration::from_secs(1);
+        settings.recovery.every = HumanDuration::from_secs(10);
         settings.workers.image_builder = workers.image_builder.clone();
         settings.workers.pipeline_runner = workers.pipeline_runner.clone();
         settings.workers.serving_deployer = workers.serving_deployer.clone();
