@@ -31,21 +31,7 @@ async fn every_verb_does_what_it_says() {
     assert!(talk.labelled(first).await);
     nobody_holds_the_lock(&talk, first).await;
 
-    // What was lost in between is looked for while the rest goes on.
-    talk.drop_next_comment().await;
-    let lost = talk.write(first, "/status").await;
-    let second = talk.open("Second", "second").await;
-    let endpoint = live["lineage"]["endpoint"].as_str().unwrap();
-    let sample = std::fs::read_to_string(talk.tree.path().join("serving/sample.json")).unwrap();
-    let load = Load::start(endpoint.to_owned(), sample.clone(), 10).unwrap();
-    let deployed = promote_ends_the_canary(&talk, second).await;
-    every_link_holds(&talk, second, &deployed).await;
-    rollback_brings_it_back(&talk, (first, second), &live, &deployed, &sample).await;
-    let load = load.stop().await;
-    assert_eq!(load.failed, 0, "{load:?}");
-    println!("{} predictions while the model changed twice, none failed", load.sent);
-    a_lost_webhook_was_found(&talk, first, lost).await;
-
+    tokio::join!(a_lost_webhook_is_found(&talk, first), there_and_back(&talk, first, &live));
     buttons_and_a_push(&talk).await;
     an_error_is_marked_on_its_line(&talk).await;
     println!("all of it took {:.0} s", begun.elapsed().as_secs_f64());
@@ -101,6 +87,20 @@ async fn retry_does_the_rest(talk: &Conversation, pull: i64, canceled: &Json) {
 async fn nobody_holds_the_lock(talk: &Conversation, pull: i64) {
     let refused = talk.say(pull, "/unlock", "REFUSED").await;
     talk.told(pull, &refused, "nobody holds the lock of production").await;
+}
+
+/// Another model goes live and is taken back, and no prediction fails meanwhile.
+async fn there_and_back(talk: &Conversation, first: i64, live: &Json) {
+    let second = talk.open("Second", "second").await;
+    let endpoint = live["lineage"]["endpoint"].as_str().unwrap();
+    let sample = std::fs::read_to_string(talk.tree.path().join("serving/sample.json")).unwrap();
+    let load = Load::start(endpoint.to_owned(), sample.clone(), 10).unwrap();
+    let deployed = promote_ends_the_canary(talk, second).await;
+    every_link_holds(talk, second, &deployed).await;
+    rollback_brings_it_back(talk, (first, second), live, &deployed, &sample).await;
+    let load = load.stop().await;
+    assert_eq!(load.failed, 0, "{load:?}");
+    println!("{} predictions while the model changed twice, none failed", load.sent);
 }
 
 async fn promote_ends_the_canary(talk: &Conversation, pull: i64) -> Json {
@@ -196,8 +196,12 @@ async fn an_error_is_marked_on_its_line(talk: &Conversation) {
     assert!(marked["message"].as_str().unwrap().contains("contxt"), "{annotations:#}");
 }
 
-async fn a_lost_webhook_was_found(talk: &Conversation, pull: i64, comment: String) {
+async fn a_lost_webhook_is_found(talk: &Conversation, pull: i64) {
+    talk.drop_next_comment().await;
+    let written = Instant::now();
+    let comment = talk.write(pull, "/status").await;
     talk.end(pull, comment, "SUCCEEDED").await;
+    println!("a comment whose webhook was lost was answered after {:.1} s", written.elapsed().as_secs_f64());
     let log = talk.local.log();
     assert!(log.contains("a delivery that never arrived was recovered"), "{log}");
     assert!(talk.fault_hit().await, "the webhook was not lost");

@@ -13,7 +13,7 @@ use super::{
     forge::Repository,
     load::Load,
     report::{Report, command_entry, links_to, print_lineage, spans_by_service, write_report},
-    teller::{follow, outcome},
+    teller::{follow, indented, outcome},
     work_tree::WorkTree,
 };
 use crate::{client::Client, system::System, waterfall};
@@ -303,12 +303,6 @@ impl Story {
         report.revisions = system.revisions().await?;
         Ok(report)
     }
-}
-
-/// Markdown below a command of the story, without what only a page shows.
-fn indented(markdown: &str) -> String {
-    let folded = markdown.split("<details>").next().unwrap_or_default();
-    folded.lines().filter(|line| !line.is_empty()).map(|line| format!("    {}\n", line.replace("**", ""))).collect()
 }
 
 fn text(json: &Json, path: &[&str]) -> String {

@@ -81,3 +81,10 @@ pub(super) fn outcome(command: &Json) -> String {
         None => format!("  → {state} after {took}, {calls} requests to the forge"),
     }
 }
+
+/// Markdown below a command of the story, without what only a page shows.
+#[must_use]
+pub(super) fn indented(markdown: &str) -> String {
+    let folded = markdown.split("<details>").next().unwrap_or_default();
+    folded.lines().filter(|line| !line.is_empty()).map(|line| format!("    {}\n", line.replace("**", ""))).collect()
+}
