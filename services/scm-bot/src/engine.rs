@@ -71,19 +71,17 @@ impl Engine {
 
     /// Goes on with everything that has not ended.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Failure> {
-        let mut open = self.ledger.open().await?;
-        open.sort_by_key(|command| command.seq);
-        for command in open {
-            let Some(wish) = self.reserve(&command.id) else { continue };
+        for id in self.ledger.open_ids().await? {
+            let Some(wish) = self.reserve(&id) else { continue };
             // As it is now: who drove it a moment ago may have ended it.
-            match self.ledger.get(&command.id).await {
+            match self.ledger.get(&id).await {
                 Ok(command) if !command.state.ended() => {
                     tracing::info!(command = command.id, verb = command.verb.as_str(), "resumed");
                     self.drive(command, wish);
                 }
-                Ok(_) => self.dismiss(&command.id),
+                Ok(_) => self.dismiss(&id),
                 Err(failure) => {
-                    self.dismiss(&command.id);
+                    self.dismiss(&id);
                     return Err(failure);
                 }
             }
@@ -149,11 +147,10 @@ impl Engine {
         head: &str,
         at: SystemTime,
     ) -> Result<(), Failure> {
-        for command in self.ledger.open().await? {
-            let same = command.repository == *repository && command.pull_request == number;
+        for command in self.ledger.open_of(repository, number).await? {
             // Its head is read at once: without one, it was received a moment before the push or after it.
             let other = command.pull.as_ref().is_some_and(|pull| pull.head != head);
-            if same && other && command.received <= at && command.verb.uses_code() && !command.begun() {
+            if other && command.received <= at && command.verb.uses_code() && !command.begun() {
                 self.wish(&command.id, |command| command.superseded_by.replace(head.to_owned()).is_none()).await?;
             }
         }
