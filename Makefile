@@ -6,10 +6,10 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 REPORT ?=
 DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
 
-.PHONY: help demo test sim lint bench bench-webhooks fuzz install build setup schema
+.PHONY: help demo test sim lint bench bench-webhooks bench-commands fuzz install build setup schema
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 demo: setup ## the story of three pull requests on real parts, without a person (REPORT=FILE writes JSON)
 	cargo build --quiet --locked --bin kfc
@@ -40,6 +40,10 @@ bench-webhooks: setup ## webhooks a second through gateway and scm-bot, against 
 	deploy/github-description > $(CACHE)/bench.env
 	echo "KFOPS_PROBOT=$$(deploy/npm tests/bench/probot)" >> $(CACHE)/bench.env
 	set -a && source $(CACHE)/bench.env && set +a && $(CARGO_TARGET_DIR)/release/bench-webhooks
+
+bench-commands: setup ## 10,000 open commands on one scm-bot: memory, restart, time to the next step (BENCH_COMMANDS)
+	cargo build --release --locked --package kfops-scm-bot --package kfops-bench --bins
+	$(CARGO_TARGET_DIR)/release/bench-commands
 
 fuzz: setup ## random comments, signatures, webhooks, kfops.yaml and arguments (FUZZ_SECONDS each, FUZZ_SEED)
 	cargo build --release --locked --package kfops-fuzz

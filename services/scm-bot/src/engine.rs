@@ -71,20 +71,19 @@ impl Engine {
 
     /// Goes on with everything that has not ended.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Failure> {
-        let mut open = self.ledger.open().await?;
-        open.sort_by_key(|command| command.seq);
-        for command in open {
-            let Some(wish) = self.reserve(&command.id) else { continue };
+        for id in self.ledger.open_ids().await? {
+            let Some(wish) = self.reserve(&id) else { continue };
             // As it is now: who drove it a moment ago may have ended it.
-            match self.ledger.get(&command.id).await {
+            match self.ledger.get(&id).await {
                 Ok(command) if !command.state.ended() => {
                     tracing::info!(command = command.id, verb = command.verb.as_str(), "resumed");
                     self.drive(command, wish);
                 }
-                Ok(_) => self.dismiss(&command.id),
+                Ok(_) => self.dismiss(&id),
+                // Its turn comes again; the others need not wait for it.
                 Err(failure) => {
-                    self.dismiss(&command.id);
-                    return Err(failure);
+                    self.dismiss(&id);
+                    tracing::warn!(command = id, %failure, "an open command cannot be read");
                 }
             }
         }
@@ -149,7 +148,7 @@ impl Engine {
         head: &str,
         at: SystemTime,
     ) -> Result<(), Failure> {
-        for command in self.open_of(repository, number).await? {
+        for command in self.ledger.open_of(repository, number).await? {
             // Its head is read at once: without one, it was received a moment before the push or after it.
             let other = command.pull.as_ref().is_some_and(|pull| pull.head != head);
             if other && command.received <= at && command.verb.uses_code() && !command.begun() {
@@ -157,14 +156,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// The commands of a pull request that have not ended, newest first, as far as they are among the last 200.
-    pub(crate) async fn open_of(&self, repository: &Repository, number: u64) -> Result<Vec<Command>, Failure> {
-        let filter = Filter { repository: Some(repository.clone()), pull_request: Some(number) };
-        let mut page = self.ledger.list(filter, 200, "").await?;
-        page.commands.retain(|command| !command.state.ended());
-        Ok(page.commands)
     }
 
     /// Writes a wish into a command that has not ended, and wakes its driver.

@@ -173,7 +173,7 @@ impl Driver {
     }
 
     async fn others_open(&self) -> Result<Vec<Command>, Failure> {
-        let mut open = self.engine.open_of(&self.command.repository, self.command.pull_request).await?;
+        let mut open = self.engine.ledger.open_of(&self.command.repository, self.command.pull_request).await?;
         open.retain(|other| {
             other.id != self.command.id
                 && !matches!(other.outcome, Some(State::Succeeded | State::Failed | State::Refused))

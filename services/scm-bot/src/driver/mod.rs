@@ -220,16 +220,17 @@ impl Driver {
     }
 
     async fn perform(&mut self, stage: Stage) -> Result<Flow, Failure> {
+        // Each on its own, so that the task of an open command is as large as what it does and not as the largest.
         let done = match stage {
-            Stage::Gate => self.gate().await,
-            Stage::Answer => self.answer().await,
-            Stage::Act => self.act().await,
-            Stage::Source => self.source().await,
-            Stage::Tag => self.tag().await,
-            Stage::Recheck => self.recheck().await,
-            Stage::Merge => self.merge().await,
-            Stage::Label => self.label().await,
-            Stage::Build | Stage::Compile | Stage::Run | Stage::Rollout => self.work(stage).await,
+            Stage::Gate => Box::pin(self.gate()).await,
+            Stage::Answer => Box::pin(self.answer()).await,
+            Stage::Act => Box::pin(self.act()).await,
+            Stage::Source => Box::pin(self.source()).await,
+            Stage::Tag => Box::pin(self.tag()).await,
+            Stage::Recheck => Box::pin(self.recheck()).await,
+            Stage::Merge => Box::pin(self.merge()).await,
+            Stage::Label => Box::pin(self.label()).await,
+            Stage::Build | Stage::Compile | Stage::Run | Stage::Rollout => Box::pin(self.work(stage)).await,
         };
         self.count();
         self.settle(stage, done).await

@@ -67,6 +67,12 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether there is something to write, now or later, or a write under way.
+    pub(super) fn restless(&self) -> bool {
+        let publisher = &self.publisher;
+        publisher.under_way.is_some() || publisher.last_write.is_none() || publisher.shown != fingerprint(&self.command)
+    }
+
     fn due(&self) -> bool {
         let command = &self.command;
         if command.verb.only_reads() || command.verb.acts_on_commands() || command.outcome.is_some() {

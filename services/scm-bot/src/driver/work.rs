@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use kfops_core::{Failure, Reason};
+use tokio::time::MissedTickBehavior;
 
 use super::{Done, Driver, target::target};
 use crate::{
@@ -28,16 +29,21 @@ impl Driver {
             self.note_replaced().await?;
         }
         engine.workers.start(&id, &work, &self.context(stage), limit).await?;
+        // It may take hours from here on, and nothing of it is needed again.
+        drop(work);
         let started = self.command.step(stage).and_then(|step| step.start).unwrap_or_else(|| engine.clock.now());
         let passed = engine.clock.now().duration_since(started).unwrap_or_default();
         let deadline = tokio::time::sleep((limit + GRACE).saturating_sub(passed));
         tokio::pin!(deadline);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stopping = engine.lifecycle.stopping();
         let wish = Arc::clone(&self.wish);
         let mut snapshots = engine.workers.watch(stage, &id);
         let mut overdue = false;
         loop {
+            // What is shown as it stands needs no look every second: there may be thousands of it.
+            let restless = self.restless();
             tokio::select! {
                     biased;
                 () = wish.notified() => {
@@ -57,7 +63,7 @@ impl Driver {
                     }
                     self.publish_progress().await?;
                 }
-                _ = tick.tick() => self.publish_progress().await?,
+                _ = tick.tick(), if restless => self.publish_progress().await?,
                 () = &mut deadline, if !overdue => {
                     overdue = true;
                     engine.workers.cancel(stage, &id).await?;

@@ -19,7 +19,7 @@ use super::{
     writer::{Writer, unavailable},
 };
 use crate::{
-    command::Command,
+    command::{Command, Repository},
     ports::{Accepted, Claim, CommandPage, Compacted, Created, Delivery, Filter, Ledger, Lock, settled},
 };
 
@@ -159,6 +159,28 @@ impl Ledger for SqliteLedger {
             let stored =
                 inner.with(|connection| Stored::query(connection, "WHERE ended = 0 ORDER BY seq", params![]))?;
             Ok(stored.into_iter().filter_map(Stored::readable).collect())
+        })
+        .await
+    }
+
+    async fn open_ids(&self) -> Result<Vec<String>, Failure> {
+        self.read(|inner| {
+            let ids = inner.with(|connection| {
+                let mut ids = connection.prepare_cached("SELECT id FROM commands WHERE ended = 0 ORDER BY seq")?;
+                ids.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()
+            });
+            ids.map_err(unavailable)
+        })
+        .await
+    }
+
+    async fn open_of(&self, repository: &Repository, pull_request: u64) -> Result<Vec<Command>, Failure> {
+        let on = (key(repository), number(pull_request));
+        self.read(move |inner| {
+            // The index of pull requests serves better than that of open commands, of which there may be thousands.
+            let these = "WHERE repository = ?1 AND pull_request = ?2 AND +ended = 0 ORDER BY seq";
+            let stored = inner.with(|connection| Stored::query(connection, these, on))?;
+            Ok(stored.into_iter().filter_map(Stored::readable).filter(|command| !command.state.ended()).collect())
         })
         .await
     }

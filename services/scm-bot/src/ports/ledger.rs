@@ -131,6 +131,16 @@ pub trait Ledger: Send + Sync + 'static {
     async fn list(&self, filter: Filter, page_size: i32, page_token: &str) -> Result<CommandPage, Failure>;
     /// Those that have not ended, oldest first.
     async fn open(&self) -> Result<Vec<Command>, Failure>;
+    /// Their ids alone, which costs less.
+    async fn open_ids(&self) -> Result<Vec<String>, Failure> {
+        Ok(self.open().await?.into_iter().map(|command| command.id).collect())
+    }
+    /// Those of one pull request.
+    async fn open_of(&self, repository: &Repository, pull_request: u64) -> Result<Vec<Command>, Failure> {
+        let mut open = self.open().await?;
+        open.retain(|command| command.repository == *repository && command.pull_request == pull_request);
+        Ok(open)
+    }
     /// Whether deliveries with these GUIDs were accepted: those that were not, in the same order.
     async fn missing(&self, deliveries: &[String]) -> Result<Vec<String>, Failure>;
     /// Asks for the lock of a target, or joins its queue; asked again, it keeps its place. The first in the queue gets a

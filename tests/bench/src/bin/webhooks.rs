@@ -10,14 +10,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use kfops_bench::{
+    disk,
     load::{self, Report},
     server::{self, Server},
     webhook::{Maker, Signed},
 };
 
 const SECRET: &str = "It's a Secret to Everybody";
-const CONNECTIONS: usize = 32;
-const ROUNDS: usize = 3;
+const CONNECTIONS: [usize; 2] = [32, 128];
+const ROUNDS: usize = 5;
 const WARM_UP: usize = 1500;
 const GATEWAY: &str = "/webhooks/github";
 const PROBOT: &str = "/api/github/webhooks";
@@ -28,17 +29,19 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let kfops = Kfops::start(folder.path())?;
     let probot = Probot::start(folder.path())?;
-    println!(
-        "signed issue_comment webhooks of 8 to 20 kB, {CONNECTIONS} connections, {ROUNDS} rounds of {count} in turns"
-    );
+    println!("signed issue_comment webhooks of 8 to 20 kB, {ROUNDS} rounds of {count} in turns");
     println!("servers on core {}, load on core {}; {}", server::SERVERS, server::LOAD, versions());
+    println!("{}", disk::describe(folder.path())?);
     let mut maker = Maker::new("team/iris", 1, "author", SECRET)?;
-    println!("\ncomments without a command");
     let plain =
         |id: u64| format!("Looks good to me, thanks. The plot in the second cell could do with a legend ({id}).");
-    let last = series(&kfops, &probot, &mut maker, count, plain)?;
-    println!("\ncomments that are each a /help");
-    series(&kfops, &probot, &mut maker, count / 4, |_| "/help".into())?;
+    let mut last = Vec::new();
+    for connections in CONNECTIONS {
+        println!("\ncomments without a command, {connections} connections");
+        last = series(&kfops, &probot, &mut maker, (count, connections), plain)?;
+    }
+    println!("\ncomments that are each a /help, {} connections", CONNECTIONS[0]);
+    series(&kfops, &probot, &mut maker, (count / 4, CONNECTIONS[0]), |_| "/help".into())?;
     kfops.survives(&last, folder.path())?;
     Ok(())
 }
@@ -47,17 +50,17 @@ fn series(
     kfops: &Kfops,
     probot: &Probot,
     maker: &mut Maker,
-    count: usize,
+    (count, connections): (usize, usize),
     words: impl Fn(u64) -> String,
 ) -> Result<Vec<Signed>> {
     let warm_up = maker.make(WARM_UP.min(count / 2), &words)?;
-    load::run(kfops.gateway, GATEWAY, &warm_up, CONNECTIONS)?;
-    load::run(probot.address, PROBOT, &warm_up, CONNECTIONS)?;
+    load::run(kfops.gateway, GATEWAY, &warm_up, connections)?;
+    load::run(probot.address, PROBOT, &warm_up, connections)?;
     let (mut ours, mut theirs, mut last) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         last = maker.make(count, &words)?;
         let before = kfops.cpu()?;
-        let report = load::run(kfops.gateway, GATEWAY, &last, CONNECTIONS)?;
+        let report = load::run(kfops.gateway, GATEWAY, &last, connections)?;
         let after = kfops.cpu()?;
         let each = |seconds: f64| seconds * 1e6 / count as f64;
         line(&format!("{round} gateway + scm-bot"), &report);
@@ -67,12 +70,18 @@ fn series(
             each(after.1 - before.1)
         );
         ours.push(report);
-        let report = load::run(probot.address, PROBOT, &last, CONNECTIONS)?;
+        let report = load::run(probot.address, PROBOT, &last, connections)?;
         line(&format!("{round} Probot"), &report);
         theirs.push(report);
     }
+    let mut ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours.rate() / theirs.rate()).collect();
+    ratios.sort_by(f64::total_cmp);
+    let of_rounds = ratios.get(ratios.len() / 2).copied().unwrap_or_default();
     let (ours, theirs) = (median(&ours), median(&theirs));
-    println!("  ratio of the medians: {:.2} ({ours:.0} to {theirs:.0} requests/s)", ours / theirs);
+    println!(
+        "  ratio of the medians: {:.2} ({ours:.0} to {theirs:.0} requests/s); median of the rounds' ratios: {of_rounds:.2}",
+        ours / theirs
+    );
     Ok(last)
 }
 
