@@ -19,7 +19,7 @@ test: setup ## all tests
 	cargo build --locked --workspace --bins
 	$(CARGO_TARGET_DIR)/debug/kfc local provision --env > $(CACHE)/test.env
 	deploy/github-description >> $(CACHE)/test.env
-	set -a && source $(CACHE)/test.env && set +a && cargo test --locked --workspace
+	set -a && source $(CACHE)/test.env && set +a && cargo test --locked --workspace --no-fail-fast
 
 sim: ## 10,000 random schedules of scm-bot and its crash matrix (KFOPS_SIM_RUNS, KFOPS_SIM_SEED)
 	KFOPS_SIM_RUNS=$${KFOPS_SIM_RUNS:-10000} cargo test --locked --package kfops-scm-bot --test it -- --nocapture schedules matrix

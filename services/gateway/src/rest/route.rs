@@ -154,6 +154,7 @@ mod tests {
         assert_eq!(at(&routes, "DELETE", "/v1/commands"), "[POST, GET]");
         assert_eq!(at(&routes, "GET", "/v1/commands/c:burn"), "-");
         assert_eq!(at(&routes, "GET", "/v1/builds"), "-");
-        assert_eq!(routes.0.len(), 6);
+        assert_eq!(at(&routes, "GET", "/v1/locks"), "ListLocks");
+        assert_eq!(routes.0.len(), 7);
     }
 }
