@@ -6,15 +6,11 @@ use kfops_core::{Failure, Reason};
 use kfops_project::Environment;
 
 use super::{Done, Driver};
-use crate::{gate::short, ports::Merged, step::Stage};
-
-/// The label of an environment. There is one bearer per repository.
-const fn label(environment: Environment) -> &'static str {
-    match environment {
-        Environment::Production => "Deployed-to-production",
-        Environment::Staging => "Deployed-to-staging",
-    }
-}
+use crate::{
+    gate::short,
+    ports::{Merged, deployed_label},
+    step::Stage,
+};
 
 impl Driver {
     /// Merges exactly the commit whose model is live.
@@ -64,7 +60,7 @@ impl Driver {
     pub(super) async fn label(&mut self) -> Result<Done, Failure> {
         let engine = Arc::clone(&self.engine);
         let Some(environment) = self.command.verb.environment() else { return Ok(Done::Skipped(String::new())) };
-        let label = label(environment);
+        let label = deployed_label(environment);
         let (repository, number) = (&self.command.repository, self.command.pull_request);
         let restored = self.command.lineage.restored.as_ref();
         let number = restored.map_or(number, |restored| restored.pull_request);

@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use kfops_core::Failure;
+use kfops_project::Environment;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{PullRequest, Repository};
@@ -232,8 +233,17 @@ impl Button {
     }
 }
 
+/// The label of an environment. There is one bearer per repository.
+#[must_use]
+pub const fn deployed_label(environment: Environment) -> &'static str {
+    match environment {
+        Environment::Production => "Deployed-to-production",
+        Environment::Staging => "Deployed-to-staging",
+    }
+}
+
 /// The labels that `move_label` is asked to move, so that a look can note who bears them.
-pub const DEPLOYED_LABELS: [&str; 2] = ["Deployed-to-production", "Deployed-to-staging"];
+pub const DEPLOYED_LABELS: [&str; 2] = [deployed_label(Environment::Production), deployed_label(Environment::Staging)];
 
 /// GitHub's API, as far as it is needed. A failure with `GITHUB_UNAVAILABLE` may have had its effect.
 #[async_trait]

@@ -6,7 +6,7 @@ mod workers;
 
 pub use github::{
     Annotation, Button, CheckRun, DEPLOYED_LABELS, Deployment, DeploymentState, Found, GitHub, GitHubCall, Look,
-    Merged, Meter, Post, PostOutcome, Review, SentDelivery, Written,
+    Merged, Meter, Post, PostOutcome, Review, SentDelivery, Written, deployed_label,
 };
 pub use ledger::{
     Accepted, Claim, CommandPage, Compacted, Created, DEPLOYED_KEPT, Delivery, Filter, Ledger, Lock, brought_live,

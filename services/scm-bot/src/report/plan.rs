@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::SystemTime};
 
 use kfops_core::Failure;
-use kfops_project::Strategy;
+use kfops_project::{Environment, Strategy};
 use similar::TextDiff;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     metrics::{compare, number},
     words::capital,
 };
-use crate::{command::Command, gate::short, verb::Verb};
+use crate::{command::Command, gate::short, ports::deployed_label, verb::Verb};
 
 /// Longest difference that is shown, in bytes.
 const LONGEST: usize = 12_000;
@@ -125,10 +125,11 @@ pub fn plan(command: &Command, plan: &Plan, now: SystemTime) -> String {
     let (base, method) = &plan.merge;
     writeln!(
         out,
-        "\nOnce the model is live, #{} at {} goes into {} ({method}) and gets the label `Deployed-to-production`.",
+        "\nOnce the model is live, #{} at {} goes into {} ({method}) and gets the label `{}`.",
         command.pull_request,
         code(short(command.commit()), 12),
         code(base, 80),
+        deployed_label(Environment::Production),
     )
     .ok();
     out
