@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use kfops_core::{Failure, Reason};
-use kfops_project::Environment;
 
 use super::{Done, Driver};
 use crate::{
