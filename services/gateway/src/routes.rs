@@ -1,11 +1,12 @@
 //! Which part answers which request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{body::Body, response::Response};
 use http::{Method, Request, StatusCode};
 use kfops_core::{Failure, Reason};
 use kfops_rpc::Lifecycle;
+use kfops_telemetry::metrics::HTTP_SERVER;
 use serde_json::json;
 
 use crate::{
@@ -27,8 +28,22 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Answers one request.
+    /// Answers one request, and measures it.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
+        let begun = Instant::now();
+        let (method, route) = labels(&request);
+        let response = self.route(request).await;
+        metrics::histogram!(
+            HTTP_SERVER,
+            "http_request_method" => method,
+            "http_route" => route,
+            "http_response_status_code" => response.status().as_u16().to_string(),
+        )
+        .record(begun.elapsed());
+        response
+    }
+
+    async fn route(&self, request: Request<Body>) -> Response {
         let grpc = GrpcFace::is_grpc(request.headers());
         let get = [Method::GET, Method::HEAD].contains(request.method());
         match request.uri().path() {
@@ -70,4 +85,26 @@ impl App {
             Err(failure) => answer::failure(&failure),
         }
     }
+}
+
+/// What a request is counted as: nobody can make up values.
+fn labels(request: &Request<Body>) -> (&'static str, &'static str) {
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    };
+    let route = match request.uri().path() {
+        "/webhooks/github" => "/webhooks/github",
+        "/healthz" => "/healthz",
+        "/readyz" => "/readyz",
+        "/openapi.json" => "/openapi.json",
+        _ if GrpcFace::is_grpc(request.headers()) => "grpc",
+        path if path.starts_with("/v1/commands") => "/v1/commands",
+        path if path.starts_with("/v1/locks") => "/v1/locks",
+        _ => "_OTHER",
+    };
+    (method, route)
 }

@@ -10,7 +10,7 @@ use kfops_core::{Failure, Reason};
 use kfops_resource::{Created, Table};
 use kfops_rpc::Lifecycle;
 use kfops_store::Store;
-use kfops_telemetry::Span;
+use kfops_telemetry::{Span, metrics::worked};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -236,6 +236,7 @@ impl Engine {
             })
             .await?;
         tracing::info!(build = build.id, state = ?build.state, "ended");
+        worked("builds", build.failure.as_ref(), (build.create_time, now));
         if let Some(caller) = &build.trace {
             let end = build.end_time.unwrap_or(build.create_time);
             let span = Span::child(caller, &build.name(), "build", build.create_time, end)

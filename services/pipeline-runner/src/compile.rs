@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kfops_core::{Digest, Failure};
+use kfops_telemetry::metrics::worked;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -111,7 +112,9 @@ impl Engine {
             Err(failure) if failure.resource.is_empty() => Some(failure.on(version.name())),
             Err(failure) => Some(failure),
         };
-        version.life.end(failure, self.now());
+        let now = self.now();
+        version.life.end(failure, now);
+        worked("pipelineVersions", version.life.failure.as_ref(), (version.life.create_time, now));
         if let Some(failure) = &version.life.failure {
             tracing::info!(pipeline_version = version.life.id, reason = %failure.reason, error = %failure, "not compiled");
         }

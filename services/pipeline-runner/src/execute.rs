@@ -1,6 +1,7 @@
 //! Running a version: arguments, attempts, tasks, model.
 
 use kfops_core::{Failure, Reason};
+use kfops_telemetry::metrics::worked;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -155,6 +156,7 @@ impl Engine {
             task.end(state, reason, now);
         }
         run.life.end(failure, now);
+        worked("runs", run.life.failure.as_ref(), (run.life.create_time, now));
         if let Some(failure) = &run.life.failure {
             tracing::info!(run = run.life.id, reason = %failure.reason, error = %failure, "run not successful");
         } else {

@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt as _};
 use kfops_core::{Clock, Failure, Reason};
 use kfops_rpc::Lifecycle;
 use kfops_store::Store;
-use kfops_telemetry::Tracer;
+use kfops_telemetry::{Tracer, metrics::COMMANDS_OPEN};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -60,6 +60,7 @@ impl Engine {
         }
         let wish = Arc::new(Notify::new());
         wishes.insert(id.to_owned(), Arc::clone(&wish));
+        gauge(&wishes);
         Some(wish)
     }
 
@@ -220,7 +221,9 @@ impl Engine {
 
     /// Forgets what only an open command needs.
     pub(crate) fn dismiss(&self, id: &str) {
-        lock(&self.wishes).remove(id);
+        let mut wishes = lock(&self.wishes);
+        wishes.remove(id);
+        gauge(&wishes);
     }
 
     /// The other commands of a pull request, newest first.
@@ -250,4 +253,8 @@ pub(crate) fn passing(failure: &Failure) -> bool {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn gauge(driven: &HashMap<String, Arc<Notify>>) {
+    metrics::gauge!(COMMANDS_OPEN).set(u32::try_from(driven.len()).unwrap_or(u32::MAX));
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use kfops_core::{Failure, Reason};
+use kfops_telemetry::metrics::RECOVERED;
 
 use crate::{
     intake::{Intake, Webhook},
@@ -130,6 +131,7 @@ impl Recovery {
             trace: None,
         };
         let taken = self.intake.take_late(webhook, late).await?;
+        metrics::counter!(RECOVERED).increment(1);
         tracing::info!(delivery = delivery.guid, event = delivery.event, commands = ?taken.commands, late = late.is_some(), "a delivery that never arrived was recovered");
         Ok(())
     }

@@ -3,15 +3,16 @@
 
 use std::time::SystemTime;
 
-use kfops_telemetry::{Kind, Span, Tracer};
+use kfops_telemetry::{Kind, Span, Tracer, metrics::worked};
 
 use crate::rollout::{Rollout, State};
 
 /// Key of the traced request of the proof, a child of the proof's step.
 pub(crate) const SAMPLE_REQUEST: &str = "sample request";
 
-/// Records them all. Does nothing when the caller had no trace.
+/// Records them all, and how long it took. There are no spans when the caller had no trace.
 pub(crate) fn record(tracer: &Tracer, rollout: &Rollout, end: SystemTime) {
+    worked("rollouts", rollout.failure.as_ref(), (rollout.created, end));
     let (Some(caller), Some(top)) = (rollout.context, rollout.top_context()) else { return };
     let service = &rollout.request.service;
     let failure = rollout.failure.as_ref().map(|failure| failure.message.clone());

@@ -33,8 +33,9 @@ async fn five_processes_carry_a_command() {
         let index = binaries::SERVICES.iter().position(|s| *s == service).unwrap();
         format!("http://127.0.0.1:{}", ports[index])
     };
+    let scraped: Vec<u16> = binaries::SERVICES.iter().map(|_| binaries::free_port().unwrap()).collect();
     let mut processes = Vec::new();
-    for (service, port) in binaries::SERVICES.iter().zip(&ports) {
+    for ((service, port), metrics) in binaries::SERVICES.iter().zip(&ports).zip(&scraped) {
         let mut settings = binaries::minimal_settings(service, *port, root);
         settings = match *service {
             "scm-bot" => {
@@ -51,6 +52,7 @@ async fn five_processes_carry_a_command() {
             "gateway" => settings + &format!("scm_bot: '{}'\n", address("scm-bot")),
             _ => settings,
         };
+        settings += &format!("telemetry: {{metrics_listen: '127.0.0.1:{metrics}'}}\n");
         let path = root.join(format!("{service}.yaml"));
         std::fs::write(&path, settings).unwrap();
         // The token comes through the environment, as a Kubernetes Secret would.
@@ -90,10 +92,47 @@ async fn five_processes_carry_a_command() {
     assert_eq!(status["statuses"][0]["context"], "kfops/build_run");
     assert!(repository.check_runs(commit).await.unwrap().is_empty());
 
+    counted(&scraped).await;
+
     for process in processes.iter_mut().rev() {
         let code = process.terminate(Duration::from_secs(30)).await.unwrap();
         assert_eq!(code, Some(0), "{}:\n{}", process.name, process.log());
     }
     forge.stop().await;
     judge(&root.join("forge.jsonl"), 0);
+}
+
+/// What Prometheus finds after one webhook and one `/build_run`.
+async fn counted(ports: &[u16]) {
+    for (service, port) in binaries::SERVICES.iter().zip(ports) {
+        let page = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.unwrap();
+        assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+        let page = page.text().await.unwrap();
+        let one = |series: &str| {
+            let value = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok());
+            assert_eq!(value, Some(1.0), "{service}: {series}\n{page}");
+        };
+        match *service {
+            // The bot's own comment is one, too.
+            "gateway" => {
+                assert!(page.contains(r#"kfops_webhooks_total{event="issue_comment",result="accepted"} "#), "{page}")
+            }
+            "scm-bot" => {
+                one(r#"kfops_command_duration_seconds_count{verb="build_run",state="succeeded"}"#);
+                one(r#"kfops_command_step_duration_seconds_count{step="run",state="succeeded"}"#);
+                assert!(page.contains("\nkfops_commands_open 0\n"), "{page}");
+                assert!(page.contains(r#"kfops_github_request_duration_seconds_count{call=""#), "{page}");
+            }
+            "image-builder" => one(r#"kfops_work_duration_seconds_count{resource="builds",state="succeeded"}"#),
+            "pipeline-runner" => {
+                one(r#"kfops_work_duration_seconds_count{resource="pipelineVersions",state="succeeded"}"#);
+                one(r#"kfops_work_duration_seconds_count{resource="runs",state="succeeded"}"#);
+            }
+            _ => assert!(page.contains("kfops_build_info{version="), "{page}"),
+        }
+        let documented = include_str!("../../../docs/metrics.md");
+        for name in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+            assert!(documented.contains(&format!("| `{name}` |")), "docs/metrics.md does not know {name}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Body as _;
 use kfops_core::{Failure, Reason};
 use kfops_rpc::Lifecycle;
-use kfops_telemetry::{Kind, Span};
+use kfops_telemetry::{Kind, Span, metrics::WEBHOOKS};
 use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -104,6 +104,7 @@ impl Webhooks {
         self.lifecycle.spawn(async move {
             let root = ports.new_trace();
             let accepted = upstream.accept(&delivery, &root, deadline).await;
+            metrics::counter!(WEBHOOKS, "event" => delivery.event.clone(), "result" => result(&accepted)).increment(1);
             if let Ok(accepted) = &accepted {
                 tracing::info!(
                     delivery = delivery.id,
@@ -151,6 +152,14 @@ impl Webhooks {
             }
             BodyError::NoMemory => busy("too many large webhooks at the same time"),
         }
+    }
+}
+
+const fn result(accepted: &Result<Accepted, Failure>) -> &'static str {
+    match accepted {
+        Ok(accepted) if accepted.duplicate => "duplicate",
+        Ok(_) => "accepted",
+        Err(_) => "not_stored",
     }
 }
 

@@ -2,10 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use kfops_telemetry::{Kind, Span};
+use kfops_telemetry::{
+    Kind, Span,
+    metrics::{COMMANDS, STEPS},
+};
 
 use super::Driver;
-use crate::{command::State, step::Stage};
+use crate::{
+    command::State,
+    step::{Stage, StepState},
+};
 
 /// Longest time that the end of a command waits for the collector.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -22,7 +28,7 @@ impl Driver {
         let tracer = &self.engine.tracer;
         for step in command.steps.iter().filter(|step| !step.part) {
             let Some(start) = step.start else { continue };
-            let failed = (step.state == crate::step::StepState::Failed).then(|| step.message.clone());
+            let failed = (step.state == StepState::Failed).then(|| step.message.clone());
             let mut span = Span::child(&command.trace, &key(step.stage), &step.title, start, step.end.unwrap_or(now))
                 .with("kfops.command.id", command.id.as_str())
                 .with("kfops.step.message", step.message.as_str())
@@ -31,6 +37,16 @@ impl Driver {
                 span = span.with("kfops.resource", step.resource.as_str());
             }
             tracer.record(span);
+            let took = step.end.unwrap_or(now).duration_since(start).unwrap_or_default();
+            let state = match step.state {
+                StepState::Succeeded => "succeeded",
+                StepState::Skipped => "skipped",
+                StepState::Canceled => "canceled",
+                StepState::Failed => "failed",
+                StepState::Pending | StepState::Running => "unfinished",
+            };
+            let stage = step.stage.as_str();
+            metrics::histogram!(STEPS, "step" => stage, "state" => state).record(took);
         }
         let outcome = command.outcome.unwrap_or(command.state);
         let failure = command.failure.as_ref().filter(|_| outcome == State::Failed);
@@ -49,6 +65,9 @@ impl Driver {
             root = root.with("error.type", failure.reason.as_str());
         }
         tracer.record(root);
+        let took = now.duration_since(command.received).unwrap_or_default();
+        let (verb, state) = (command.verb.as_str(), outcome.as_str());
+        metrics::histogram!(COMMANDS, "verb" => verb, "state" => state).record(took);
     }
 
     /// Sends what is queued: who is killed after the end is recorded never comes back to it.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kfops_core::Failure;
 use kfops_project::Environment;
+use kfops_telemetry::metrics::GITHUB;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{PullRequest, Repository};
@@ -33,6 +34,9 @@ pub struct GitHubCall {
 impl Meter {
     /// Notes a request.
     pub fn note(&self, call: GitHubCall) {
+        let took = call.end.duration_since(call.start).unwrap_or_default();
+        let (name, status) = (call.name.clone(), call.status.to_string());
+        metrics::histogram!(GITHUB, "call" => name, "http_response_status_code" => status).record(took);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 

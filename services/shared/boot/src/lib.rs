@@ -1,4 +1,6 @@
-//! What the `main` of every service does: flags, settings, logs, spans, address, signals, exit code.
+//! What the `main` of every service does: flags, settings, logs, spans, metrics, address, signals, exit code.
+
+mod metrics;
 
 use std::process::ExitCode;
 
@@ -79,6 +81,9 @@ where
     let tracer = Tracer::new(program, settings.telemetry().otlp_endpoint.as_deref())?;
     let lifecycle = Lifecycle::new();
     kfops_rpc::stop_on_signals(&lifecycle)?;
+    if let Some(listen) = &settings.telemetry().metrics_listen {
+        metrics::start(listen, &lifecycle).await?;
+    }
     let (listener, address) = kfops_rpc::bind(settings.listen()).await?;
     tracing::info!(%address, "listening");
     let served = start(Start { settings, tracer: tracer.clone(), listener, lifecycle }).await;

@@ -5,6 +5,7 @@ mod channel;
 mod context;
 mod convert;
 mod lifecycle;
+mod measure;
 mod serve;
 mod status;
 

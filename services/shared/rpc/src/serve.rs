@@ -8,7 +8,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-use crate::Lifecycle;
+use crate::{Lifecycle, measure::MeasureLayer};
 
 /// Most streams at a time on one connection.
 const STREAMS: u32 = 50_000;
@@ -64,6 +64,7 @@ pub async fn serve(
     // Small answers must not wait for the acknowledgement of the ones before.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
+        .layer(MeasureLayer)
         // Every open command may hold a Watch on the one connection between two services.
         .max_concurrent_streams(STREAMS)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))

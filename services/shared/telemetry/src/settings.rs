@@ -1,4 +1,4 @@
-//! Where spans go and how logs look.
+//! Where spans and metrics go and how logs look.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct TelemetrySettings {
     /// OTLP/gRPC endpoint, e.g. `http://otel-collector:4317`. Unset: spans are not exported.
     pub otlp_endpoint: Option<String>,
+    /// Address at which Prometheus finds `/metrics`, e.g. `0.0.0.0:9464`. Unset: nothing is counted.
+    pub metrics_listen: Option<String>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines are written, in `tracing`'s filter syntax.
@@ -17,7 +19,7 @@ pub struct TelemetrySettings {
 
 impl Default for TelemetrySettings {
     fn default() -> Self {
-        Self { otlp_endpoint: None, log_format: LogFormat::Json, log_filter: "info".into() }
+        Self { otlp_endpoint: None, metrics_listen: None, log_format: LogFormat::Json, log_filter: "info".into() }
     }
 }
 
