@@ -68,6 +68,8 @@ pub(crate) enum Planted {
     FindsNothing,
     /// `claim` gives the lock to everybody.
     AlwaysHeld,
+    /// `update` replaces whatever is there.
+    UpdatesBlindly,
 }
 
 /// Decides about calls.
