@@ -6,6 +6,7 @@ use std::{
 };
 
 use kfops_core::{Failure, Reason};
+use tokio::time::Instant;
 
 use super::{Driver, Flow};
 use crate::{decide::current, ports::Claim, report, step::Stage};
@@ -132,17 +133,15 @@ impl Driver {
         stage == Stage::Rollout && now.duration_since(start).is_ok_and(|passed| passed < limit)
     }
 
-    /// Whether there is time left to wait for someone who is away.
-    pub(super) fn patient(&mut self, now: SystemTime) -> bool {
-        let (since, _) = *self.trouble.get_or_insert((now, Duration::ZERO));
-        // A clock that was set back does not end it.
-        now.duration_since(since).unwrap_or_default() < self.engine.settings.timeouts.patience.get()
+    /// Whether there is time left to wait for someone who is away. Not by the clock: one that jumps must not end it.
+    pub(super) fn patient(&mut self) -> bool {
+        let (since, _) = *self.trouble.get_or_insert((Instant::now(), Duration::ZERO));
+        since.elapsed() < self.engine.settings.timeouts.patience.get()
     }
 
     /// Waits a little, longer each time.
     pub(super) async fn pause(&mut self) -> Flow {
-        let now = self.engine.clock.now();
-        let (since, last) = *self.trouble.get_or_insert((now, Duration::ZERO));
+        let (since, last) = *self.trouble.get_or_insert((Instant::now(), Duration::ZERO));
         let next = (last * 2).clamp(Duration::from_millis(200), Duration::from_secs(15));
         self.trouble = Some((since, next));
         let stopping = self.engine.lifecycle.stopping();

@@ -66,6 +66,9 @@ fn all_ended(state: &State, wrong: &mut Wrong) {
     for job in state.jobs.all.values().filter(|job| job.is_open()) {
         wrong.0.push(format!("{} never ended", job.name()));
     }
+    for unsaid in &state.book.unsaid {
+        wrong.0.push(format!("a later write unsaid {unsaid}"));
+    }
     for lock in state.book.locks.values() {
         wrong.when(lock.holder.is_some() || !lock.queue.is_empty(), || format!("a lock is not free: {lock:?}"));
     }

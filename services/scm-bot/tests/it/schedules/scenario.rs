@@ -152,6 +152,7 @@ impl Scenario {
                 refused,
                 lost,
                 hangs,
+                ledger: if calm { 6 } else { rng.pick(&[6, 6, 6, 6, 300, 2000]) },
                 away,
                 until: Duration::from_secs(span + 200),
             },
@@ -174,8 +175,11 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = self.base.rsplit("production: {namespace: iris}\n").next().unwrap_or_default();
         writeln!(f, "seed {}: {policy:?}, live {}, forks {:?}", self.seed, self.live, self.forks)?;
-        let Weather { refused, lost, hangs, away, until, .. } = &self.weather;
-        writeln!(f, "  refused {refused} ‰, lost {lost} ‰, hangs {hangs} ‰ until {until:?}, away {away:?}")?;
+        let Weather { refused, lost, hangs, ledger, away, until, .. } = &self.weather;
+        writeln!(
+            f,
+            "  refused {refused} ‰, lost {lost} ‰, hangs {hangs} ‰ until {until:?}, ledger {ledger} ms, away {away:?}"
+        )?;
         writeln!(f, "  a death at about every {} calls, work takes {} %", self.deaths, self.takes)?;
         self.events.iter().try_for_each(|(at, event)| writeln!(f, "  {:9.3}  {event:?}", at.as_secs_f64()))
     }

@@ -29,6 +29,8 @@ pub(crate) struct Book {
     pub(crate) deliveries: BTreeMap<String, SystemTime>,
     /// Every lock that was ever given.
     pub(crate) locks: BTreeMap<String, Lock>,
+    /// What a later update of a record unsaid.
+    pub(crate) unsaid: Vec<String>,
     seq: i64,
 }
 
@@ -106,6 +108,7 @@ impl Book {
             return None;
         }
         command.version += 1;
+        self.unsaid.extend(unsaid(kept, &command).map(|what| format!("{}: {what}", command.id)));
         let seq = kept.seq;
         kept.clone_from(&command);
         kept.seq = seq;
@@ -161,6 +164,23 @@ impl Book {
         }
         Compacted { deliveries: before.0 - self.deliveries.len(), commands: before.1 - self.commands.len() }
     }
+}
+
+/// What stands for ever once it is written, and an update leaves out.
+fn unsaid(before: &Command, after: &Command) -> impl Iterator<Item = String> {
+    let facts = [
+        ("that it is to end", before.cancel && !after.cancel),
+        ("that it is superseded", before.superseded_by.is_some() && after.superseded_by.is_none()),
+        ("its outcome", before.outcome.is_some() && after.outcome != before.outcome),
+        ("its end", before.state.ended() && after.state != before.state),
+        ("its pull request", before.pull.is_some() && after.pull.is_none()),
+        ("its comment", before.posted.comment_intended && !after.posted.comment_intended),
+    ];
+    let done = before.steps.iter().filter(|step| !step.part && step.state.done());
+    let steps =
+        done.filter(|step| !after.progress(step.stage).done()).map(|step| format!("that {} is done", step.title));
+    let facts = facts.into_iter().filter(|(_, gone)| *gone).map(|(what, _)| what.to_owned());
+    facts.chain(steps).collect::<Vec<_>>().into_iter()
 }
 
 fn seconds(time: SystemTime) -> u64 {
