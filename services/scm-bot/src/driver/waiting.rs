@@ -8,7 +8,7 @@ use std::{
 use kfops_core::{Failure, Reason};
 use tokio::time::Instant;
 
-use super::{Driver, Flow};
+use super::{Done, Driver, Flow};
 use crate::{decide::current, ports::Claim, report, step::Stage};
 
 /// A command that waits longer than this for another one says so.
@@ -34,7 +34,7 @@ impl Driver {
         }
         let holder = self.turn.holder();
         if let Some(failure) = self.waited_too_long(&holder) {
-            return self.settle(Stage::Gate, Err(failure)).await;
+            return self.settle(Stage::Gate, Ok(Done::No(failure))).await;
         }
         self.command.step_mut(Stage::Gate).message = report::waits_for_turn(&holder);
         self.publish_progress().await?;
@@ -68,8 +68,12 @@ impl Driver {
         if self.lost_lock(0) {
             return Ok(Flow::On);
         }
+        // A process that was started meanwhile has not seen yet how long it may wait.
+        if self.look.is_none() {
+            self.fresh_look().await.ok();
+        }
         if let Some(failure) = self.waited_too_long(&holder) {
-            return self.settle(stage, Err(failure)).await;
+            return self.settle(stage, Ok(Done::No(failure))).await;
         }
         tracing::info!(command = self.command.id, holder, ahead, "waits for the target");
         // What the gate saw may change while others deploy.

@@ -16,7 +16,7 @@
 //! | production is live before the mergeable check | services/scm-bot/tests/it/mistakes/work.rs#what_cannot_be_merged_does_not_go_live |
 //! | the first deploy has no smoke test | services/serving-deployer/src/plan/tests.rs#the_first_rollout_has_no_canary, services/serving-deployer/src/plan/tests.rs#whatever_happens_one_proven_revision_is_live |
 //! | 0 to 100 % in one jump | services/serving-deployer/src/plan/tests.rs#a_canary_goes_all_the_way, services/serving-deployer/tests/it/happy.rs#a_model_changes_under_load_and_no_request_is_lost |
-//! | no way back | tests/tests/it/verbs.rs#every_verb_does_what_it_says, services/serving-deployer/tests/it/failures.rs#bad_models_never_become_live_and_no_request_is_lost |
+//! | no way back | services/scm-bot/tests/it/stories/acts.rs#rollback_brings_back_what_was_live_before, tests/tests/it/verbs.rs#every_verb_does_what_it_says, services/serving-deployer/tests/it/failures.rs#bad_models_never_become_live_and_no_request_is_lost |
 //! | no HTTP timeouts | services/scm-bot/tests/it/github_client/limits.rs#reads_are_repeated_and_writes_are_not, services/scm-bot/tests/it/mistakes/work.rs#a_worker_that_says_nothing_is_not_waited_for |
 //! | only `Failed` counts as failure | services/scm-bot/tests/it/mistakes/work.rs#what_did_not_succeed_goes_no_further |
 //! | pending pods wait for ever | services/scm-bot/tests/it/mistakes/work.rs#work_that_does_not_end_is_ended, services/pipeline-runner/tests/it/run.rs#a_run_without_end_is_ended_at_its_time_limit |
@@ -30,7 +30,7 @@
 //! | no cancel | tests/tests/it/verbs.rs#every_verb_does_what_it_says, services/scm-bot/tests/it/mistakes/work.rs#a_cancel_ends_what_is_under_way |
 //! | no help | services/scm-bot/tests/it/stories/gate.rs#status_and_help_and_typos_are_answered |
 //! | no status | services/scm-bot/tests/it/stories/gate.rs#status_and_help_and_typos_are_answered |
-//! | no rollback | tests/tests/it/verbs.rs#every_verb_does_what_it_says |
+//! | no rollback | services/scm-bot/tests/it/stories/acts.rs#rollback_brings_back_what_was_live_before, tests/tests/it/verbs.rs#every_verb_does_what_it_says |
 //! | no audit | services/scm-bot/tests/it/mistakes/people.rs#who_did_what_is_on_record |
 //! | no metrics | nothing yet: no service measures anything, what there is are traces and logs |
 //! | no traces | services/scm-bot/tests/it/traces.rs#a_command_is_one_trace, services/serving-deployer/tests/it/happy.rs#a_rollout_is_one_trace_from_the_caller_to_the_model |
