@@ -2,6 +2,7 @@
 
 mod acts;
 mod gate;
+mod lost;
 mod policy;
 mod work;
 
