@@ -19,7 +19,7 @@
 //! | no way back | services/scm-bot/tests/it/stories/acts.rs#rollback_brings_back_what_was_live_before, tests/tests/it/verbs.rs#every_verb_does_what_it_says, services/serving-deployer/tests/it/failures.rs#bad_models_never_become_live_and_no_request_is_lost |
 //! | no HTTP timeouts | services/scm-bot/tests/it/github_client/limits.rs#reads_are_repeated_and_writes_are_not, services/scm-bot/tests/it/mistakes/work.rs#a_worker_that_says_nothing_is_not_waited_for |
 //! | only `Failed` counts as failure | services/scm-bot/tests/it/mistakes/work.rs#what_did_not_succeed_goes_no_further |
-//! | pending pods wait for ever | services/scm-bot/tests/it/mistakes/work.rs#work_that_does_not_end_is_ended, services/pipeline-runner/tests/it/run.rs#a_run_without_end_is_ended_at_its_time_limit |
+//! | pending pods wait for ever | services/scm-bot/tests/it/mistakes/work.rs#work_that_does_not_end_is_ended, services/scm-bot/tests/it/mistakes/work.rs#work_that_cannot_be_ended_holds_up_nobody, services/pipeline-runner/tests/it/run.rs#a_run_without_end_is_ended_at_its_time_limit |
 //! | the version is uploaded before its images exist | services/scm-bot/tests/it/mistakes/work.rs#there_is_no_version_without_its_images |
 //! | `--run-id=a=b` crashes | services/scm-bot/tests/it/mistakes/people.rs#a_run_id_with_two_equals_signs_is_answered |
 //! | "please do not /deploy yet" deploys | services/scm-bot/tests/it/stories/gate.rs#status_and_help_and_typos_are_answered, services/scm-bot/src/grammar.rs#a_command_stands_at_the_start_of_its_line |

@@ -202,3 +202,30 @@ fn a_cancel_ends_what_is_under_way() {
         });
     }
 }
+
+/// The worker is told to end it, and does not.
+#[test]
+fn work_that_cannot_be_ended_holds_up_nobody() {
+    let project = PROJECT.to_owned() + "timeouts: {build: 10m, compile: 3m, rollout: 20m}\n";
+    for collection in ["builds", "pipelineVersions", "rollouts"] {
+        for canceled in [false, true] {
+            let mut sim = Sim::new();
+            sim.look(|state| {
+                state.hub.set_project(&project);
+                state.jobs.live_from_the_beginning(PRODUCTION, "iris-00001");
+                state.jobs.held.insert(collection);
+                state.jobs.deaf.insert(collection);
+            });
+            let asked = sim.ask(1, "author", "/ship");
+            assert!(sim.wait(|state| !state.jobs.of(collection).is_empty()));
+            if canceled {
+                sim.ask(1, "author", "/cancel");
+            }
+            let ended = sim.wait(|state| state.book.commands[&asked].state.ended());
+            let command = sim.get(&asked);
+            assert!(ended, "{collection}, canceled {canceled}: {command:#?}");
+            assert_eq!((command.state, reason(&command)), (State::Failed, Reason::DeadlineExceeded), "{command:#?}");
+            assert!(sim.look(|state| state.book.locks.values().all(|lock| lock.holder.is_none())));
+        }
+    }
+}
