@@ -6,8 +6,8 @@ use kfops_core::Reason;
 use kfops_scm_bot::command::State;
 use kfops_settings::HumanDuration;
 
-use super::reason;
-use crate::sim::{Sim, hub::Sent};
+use super::{PRODUCTION, reason};
+use crate::sim::{Sim, gate::Fault, hub::Sent};
 
 /// A bot that looks every minute for what it missed.
 fn attentive() -> Sim {
@@ -97,4 +97,26 @@ fn a_lost_push_supersedes_what_has_not_begun() {
     sim.look(|state| state.hub.push(1, &"a".repeat(40), now));
     assert_eq!(sim.ended(&waits).state, State::Superseded);
     assert!(!sim.get(&under_way).state.ended());
+}
+
+/// The first was stored, and nobody heard of it; the second overtook it and holds the lock when everybody dies.
+#[test]
+fn who_was_overtaken_does_not_wait_for_who_waits_for_it() {
+    let mut sim = Sim::new();
+    sim.told(1, "author", "/build_run");
+    sim.look(|state| {
+        state.jobs.live_from_the_beginning(PRODUCTION, "iris-00001");
+        state.jobs.held.insert("rollouts");
+    });
+    sim.world.gate().next.push(("accept", Fault::Lost));
+    let overtaken = sim.ask(1, "author", "/deploy --canary 5");
+    let second = sim.ask(1, "author", "/deploy");
+    sim.until(&second, |command| command.steps.iter().any(|step| step.title == "canary 10 %"));
+    assert!(!sim.get(&overtaken).begun());
+    sim.crash();
+    sim.look(|state| state.jobs.held.clear());
+    let begun = sim.world.time.passed();
+    assert_eq!(sim.ended(&second).state, State::Succeeded);
+    assert_eq!(reason(&sim.ended(&overtaken)), Reason::PullRequestClosed);
+    assert!(sim.world.time.passed() - begun < Duration::from_secs(120));
 }
