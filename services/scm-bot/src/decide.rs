@@ -102,7 +102,8 @@ pub fn decide(command: &Command, observed: Observed) -> Action {
     if command.pull.is_none() && command.verb != Verb::Help {
         return Action::ReadHead;
     }
-    if !observed.turn && command.verb.takes_turns() {
+    // What has begun had its turn: it may hold the lock that whoever is first after a restart waits for.
+    if !observed.turn && command.verb.takes_turns() && !command.begun() {
         return Action::AwaitTurn;
     }
     // From the second look at the gate on, nobody else may change what is live there.

@@ -15,7 +15,7 @@ use crate::{
 
 /// Most payloads that are fetched in one look.
 const MOST: usize = 100;
-/// How far a look reaches back behind the last complete one: what GitHub lists late, and clocks that differ.
+/// How far a look reaches back behind what the last complete one saw: what GitHub lists late.
 const OVERLAP: Duration = Duration::from_secs(600);
 /// Until the next look, when there was more than one look may fetch.
 const SOON: Duration = Duration::from_secs(10);
@@ -63,8 +63,8 @@ enum Listing {
 /// Looks for deliveries that never arrived.
 pub(crate) struct Recovery {
     intake: Intake,
-    /// When the last complete look began.
-    complete: Option<SystemTime>,
+    /// When GitHub sent the newest of what the last complete looks saw. By its clock alone: ours may be wrong, and jump.
+    seen: Option<SystemTime>,
     /// GUIDs that were dealt with and that the ledger does not know: of no interest, or not to be had.
     dealt: HashSet<String>,
     listing: Listing,
@@ -72,18 +72,18 @@ pub(crate) struct Recovery {
 
 impl Recovery {
     pub(crate) fn new(intake: Intake) -> Self {
-        Self { intake, complete: None, dealt: HashSet::new(), listing: Listing::Works }
+        Self { intake, seen: None, dealt: HashSet::new(), listing: Listing::Works }
     }
 
     /// Once.
     pub(crate) async fn look(&mut self) -> Looked {
         let now = self.intake.engine.clock.now();
         match self.recover(now).await {
-            Ok(true) => {
-                self.complete = Some(now);
+            Ok((true, newest)) => {
+                self.seen = self.seen.max(newest);
                 Looked::Completely
             }
-            Ok(false) => Looked::Partly,
+            Ok((false, _)) => Looked::Partly,
             Err(failure) => {
                 tracing::debug!(%failure, "deliveries were not looked through to the end");
                 Looked::Failed
@@ -91,12 +91,13 @@ impl Recovery {
         }
     }
 
-    /// Whether everything was dealt with.
-    async fn recover(&mut self, now: SystemTime) -> Result<bool, Failure> {
+    /// Whether everything was dealt with, and when the newest was sent.
+    async fn recover(&mut self, now: SystemTime) -> Result<(bool, Option<SystemTime>), Failure> {
         let since = self.since(now).await?;
         let sent = self.intake.engine.github.deliveries(since).await;
         self.tell(&sent);
         let mut sent = sent?;
+        let newest = sent.iter().map(|delivery| delivery.delivered).max();
         sent.retain(|delivery| of_interest(delivery) && delivery.delivered >= since);
         sent.sort_by_key(|delivery| delivery.delivered);
         let guids: Vec<_> = sent.iter().map(|delivery| delivery.guid.clone()).collect();
@@ -115,7 +116,7 @@ impl Recovery {
             }
             self.dealt.insert(delivery.guid.clone());
         }
-        Ok(all <= MOST)
+        Ok((all <= MOST, newest))
     }
 
     async fn take(&self, delivery: &SentDelivery, now: SystemTime) -> Result<(), Failure> {
@@ -142,8 +143,8 @@ impl Recovery {
         let engine = &self.intake.engine;
         let born = engine.ledger.born().await?;
         let ago = |age: Duration| now.checked_sub(age).unwrap_or(UNIX_EPOCH);
-        let since = match self.complete {
-            Some(last) => last.checked_sub(OVERLAP).unwrap_or(UNIX_EPOCH),
+        let since = match self.seen {
+            Some(newest) => newest.checked_sub(OVERLAP).unwrap_or(UNIX_EPOCH),
             None => ago(engine.settings.recovery.window.get()),
         };
         Ok(since.max(ago(engine.settings.ledger.deliveries.get() / 2)).max(born))

@@ -22,7 +22,7 @@ use std::{
 
 use kfops_core::{Failure, Reason};
 use kfops_project::Project;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     command::{Command, State},
@@ -52,7 +52,7 @@ pub(crate) struct Driver {
     /// When the gate passed in this process, if nothing was waited for or worked on since.
     gate_passed: Option<SystemTime>,
     /// Since when GitHub or a worker is away.
-    trouble: Option<(SystemTime, Duration)>,
+    trouble: Option<(Instant, Duration)>,
     publisher: publish::Publisher,
 }
 
@@ -247,7 +247,7 @@ impl Driver {
             Ok(Done::Skipped(message)) => (StepState::Skipped, message, None),
             Ok(Done::Canceled) => (StepState::Canceled, String::new(), None),
             Ok(Done::No(failure)) => (StepState::Failed, failure.message.clone(), Some(failure)),
-            Err(failure) if passing(&failure) && (self.patient(now) || self.must_see_the_end(stage, now)) => {
+            Err(failure) if passing(&failure) && (self.patient() || self.must_see_the_end(stage, now)) => {
                 self.look = None;
                 tracing::info!(command = self.command.id, stage = stage.as_str(), %failure, "tried again");
                 self.fresh = None;

@@ -100,9 +100,8 @@ impl Driver {
     pub(super) async fn report(&mut self) -> Result<Flow, Failure> {
         let said = self.last_word().await;
         self.count();
-        let now = self.engine.clock.now();
         match said {
-            Err(failure) if passing(&failure) && self.patient(now) => return Ok(self.pause_after(&failure).await),
+            Err(failure) if passing(&failure) && self.patient() => return Ok(self.pause_after(&failure).await),
             Err(failure) => tracing::warn!(command = self.command.id, %failure, "the last word was not heard"),
             Ok(()) => {}
         }

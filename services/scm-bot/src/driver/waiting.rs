@@ -6,8 +6,9 @@ use std::{
 };
 
 use kfops_core::{Failure, Reason};
+use tokio::time::Instant;
 
-use super::{Driver, Flow};
+use super::{Done, Driver, Flow};
 use crate::{decide::current, ports::Claim, report, step::Stage};
 
 /// A command that waits longer than this for another one says so.
@@ -33,7 +34,7 @@ impl Driver {
         }
         let holder = self.turn.holder();
         if let Some(failure) = self.waited_too_long(&holder) {
-            return self.settle(Stage::Gate, Err(failure)).await;
+            return self.settle(Stage::Gate, Ok(Done::No(failure))).await;
         }
         self.command.step_mut(Stage::Gate).message = report::waits_for_turn(&holder);
         self.publish_progress().await?;
@@ -67,8 +68,12 @@ impl Driver {
         if self.lost_lock(0) {
             return Ok(Flow::On);
         }
+        // A process that was started meanwhile has not seen yet how long it may wait.
+        if self.look.is_none() {
+            self.fresh_look().await.ok();
+        }
         if let Some(failure) = self.waited_too_long(&holder) {
-            return self.settle(stage, Err(failure)).await;
+            return self.settle(stage, Ok(Done::No(failure))).await;
         }
         tracing::info!(command = self.command.id, holder, ahead, "waits for the target");
         // What the gate saw may change while others deploy.
@@ -132,17 +137,15 @@ impl Driver {
         stage == Stage::Rollout && now.duration_since(start).is_ok_and(|passed| passed < limit)
     }
 
-    /// Whether there is time left to wait for someone who is away.
-    pub(super) fn patient(&mut self, now: SystemTime) -> bool {
-        let (since, _) = *self.trouble.get_or_insert((now, Duration::ZERO));
-        // A clock that was set back does not end it.
-        now.duration_since(since).unwrap_or_default() < self.engine.settings.timeouts.patience.get()
+    /// Whether there is time left to wait for someone who is away. Not by the clock: one that jumps must not end it.
+    pub(super) fn patient(&mut self) -> bool {
+        let (since, _) = *self.trouble.get_or_insert((Instant::now(), Duration::ZERO));
+        since.elapsed() < self.engine.settings.timeouts.patience.get()
     }
 
     /// Waits a little, longer each time.
     pub(super) async fn pause(&mut self) -> Flow {
-        let now = self.engine.clock.now();
-        let (since, last) = *self.trouble.get_or_insert((now, Duration::ZERO));
+        let (since, last) = *self.trouble.get_or_insert((Instant::now(), Duration::ZERO));
         let next = (last * 2).clamp(Duration::from_millis(200), Duration::from_secs(15));
         self.trouble = Some((since, next));
         let stopping = self.engine.lifecycle.stopping();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use kfops_core::{Failure, Reason};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Done, Driver, target::target};
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
 
 /// A worker ends its work itself when time is up; this is for one that does not.
 const GRACE: Duration = Duration::from_secs(60);
+/// How long a worker may take to end what somebody cancels: a rollout restores what was live.
+const ENDING: Duration = Duration::from_secs(300);
 
 impl Driver {
     pub(super) async fn work(&mut self, stage: Stage) -> Result<Done, Failure> {
@@ -64,9 +66,13 @@ impl Driver {
                     self.publish_progress().await?;
                 }
                 _ = tick.tick(), if restless => self.publish_progress().await?,
-                () = &mut deadline, if !overdue => {
+                () = &mut deadline => {
+                    if overdue {
+                        return Ok(Done::No(endless(stage, &id, limit)));
+                    }
                     overdue = true;
                     engine.workers.cancel(stage, &id).await?;
+                    deadline.as_mut().reset(Instant::now() + GRACE);
                 }
             }
         }
@@ -84,10 +90,13 @@ impl Driver {
         }
         let stopping = engine.lifecycle.stopping();
         let mut snapshots = engine.workers.watch(stage, &id);
+        let late = tokio::time::sleep(ENDING);
+        tokio::pin!(late);
         loop {
             let next = tokio::select! {
                     biased;
                 next = snapshots.next() => next,
+                () = &mut late => return Ok(Done::No(endless(stage, &id, ENDING))),
                 () = stopping.cancelled() => return Ok(Done::Stopping),
             };
             let Some(snapshot) = next.transpose()? else {
@@ -269,4 +278,17 @@ impl Driver {
             _ => format!("{} is live in place of {}", lineage.revision, lineage.previous_revision),
         }
     }
+}
+
+/// A worker does not end what it was told to: others must not wait for it for ever. Should it be a rollout, the fence of
+/// whoever gets the lock next keeps it from the traffic.
+fn endless(stage: Stage, id: &str, limit: Duration) -> Failure {
+    let name = format!("{}/{id}", stage.collection().unwrap_or_default());
+    let limit = humantime::format_duration(limit);
+    Failure::new(
+        Reason::DeadlineExceeded,
+        format!("{name} does not end though it was told to, and is not waited for after {limit}"),
+    )
+    .on(&name)
+    .action("look at its worker and end it there, then /retry")
 }

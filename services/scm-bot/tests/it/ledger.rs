@@ -17,7 +17,10 @@ use kfops_scm_bot::{
 };
 use tokio::task::JoinSet;
 
-use crate::ledger_locks::locks_follow_the_model;
+use crate::{
+    ledger_locks::locks_follow_the_model,
+    sim::{World, ledger::SimLedger},
+};
 
 /// Makes ledgers, and opens one again whose process died.
 pub(crate) trait Factory: Send + Sync + 'static {
@@ -44,10 +47,29 @@ async fn sqlite_conforms() {
     conforms::<Sqlite>().await;
 }
 
+/// The one of the simulation: a world whose bot died has the same book.
+struct Simulated(Arc<World>);
+
+impl Factory for Simulated {
+    fn new() -> Self {
+        Self(World::new(true))
+    }
+
+    async fn open(&self) -> Arc<dyn Ledger> {
+        Arc::new(SimLedger(Arc::clone(&self.0)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_simulated_one_conforms() {
+    conforms::<Simulated>().await;
+}
+
 /// Holds a ledger to everything.
 pub(crate) async fn conforms<F: Factory>() {
     deliveries_count_once::<F>().await;
     a_changed_record_is_not_overwritten::<F>().await;
+    what_is_open_is_found::<F>().await;
     pages_are_whole::<F>().await;
     locks_are_fair_and_fenced::<F>().await;
     the_end_of_a_command_frees_its_locks::<F>().await;
@@ -133,6 +155,36 @@ async fn a_changed_record_is_not_overwritten<F: Factory>() {
     assert!(ledger.open().await.unwrap().is_empty());
 }
 
+async fn what_is_open_is_found<F: Factory>() {
+    let ledger = F::new().open_owned().await;
+    let ledger = ledger.1.as_ref();
+    assert!(ledger.open_ids().await.unwrap().is_empty());
+    for (id, repository, pull_request) in [("c-9", "o/r", 1), ("c-1", "O/R", 1), ("c-5", "o/r", 2), ("c-3", "o/x", 1)] {
+        let repository = Repository::parse(repository).unwrap();
+        ledger.create(Command { repository, pull_request, ..command(id) }).await.unwrap();
+    }
+    let ids = |commands: Vec<Command>| commands.into_iter().map(|command| command.id).collect::<Vec<_>>();
+    let here = Repository::parse("o/R").unwrap();
+    // In the order in which they came.
+    assert_eq!(ledger.open_ids().await.unwrap(), ["c-9", "c-1", "c-5", "c-3"]);
+    assert_eq!(ids(ledger.open_of(&here, 1).await.unwrap()), ["c-9", "c-1"]);
+    // Whose outcome is known has still to say its last word.
+    end(ledger, "c-9", false, at(1)).await;
+    assert_eq!(ids(ledger.open_of(&here, 1).await.unwrap()), ["c-9", "c-1"]);
+    end(ledger, "c-9", true, at(2)).await;
+    assert_eq!(ids(ledger.open_of(&here, 1).await.unwrap()), ["c-1"]);
+    assert_eq!(ledger.open_ids().await.unwrap(), ["c-1", "c-5", "c-3"]);
+    assert_eq!(ids(ledger.open().await.unwrap()), ["c-1", "c-5", "c-3"]);
+    assert!(ledger.open_of(&here, 3).await.unwrap().is_empty());
+    // Ended without an outcome, as an older record may be: it needs no lock either.
+    ledger.claim(TARGET, "c-1", at(3)).await.unwrap();
+    let ended = Command { state: State::Failed, ..ledger.get("c-1").await.unwrap() };
+    ledger.update(ended).await.unwrap().unwrap();
+    assert_eq!(ledger.locks().await.unwrap()[0].holder, None);
+    assert!(ledger.claim(TARGET, "c-1", at(4)).await.is_err());
+    assert_eq!(ledger.open_ids().await.unwrap(), ["c-5", "c-3"]);
+}
+
 async fn pages_are_whole<F: Factory>() {
     let ledger = F::new().open_owned().await;
     let ledger = ledger.1.as_ref();
@@ -162,6 +214,10 @@ async fn pages_are_whole<F: Factory>() {
         assert_eq!(seen.len(), expected, "{filter:?}");
         assert!(seen.is_sorted_by(|a, b| a > b));
     }
+    for (size, shown) in [(0, 25), (i32::MAX, 25), (25, 25), (24, 24)] {
+        let page = ledger.list(Filter::default(), size, "").await.unwrap();
+        assert_eq!((page.commands.len(), page.next_page_token.is_empty()), (shown, shown == 25), "{size}");
+    }
     assert_eq!(ledger.list(Filter::default(), -1, "").await.unwrap_err().reason, Reason::InvalidArgument);
     assert_eq!(ledger.list(Filter::default(), 0, "x").await.unwrap_err().reason, Reason::InvalidArgument);
 }
@@ -172,6 +228,7 @@ async fn locks_are_fair_and_fenced<F: Factory>() {
     for id in ["c-1", "c-2", "c-3", "c-4"] {
         create(ledger, id).await;
     }
+    assert_eq!(ledger.claim(TARGET, "c-none", at(1)).await.unwrap_err().reason, Reason::NotFound);
     assert!(ledger.locks().await.unwrap().is_empty());
     assert_eq!(ledger.claim(TARGET, "c-2", at(1)).await.unwrap(), Claim::Held(1));
     assert_eq!(ledger.claim(TARGET, "c-2", at(2)).await.unwrap(), Claim::Held(1));

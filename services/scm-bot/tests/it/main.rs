@@ -6,6 +6,7 @@ mod grpc;
 mod ledger;
 mod ledger_locks;
 mod matrix;
+mod mistakes;
 mod repository;
 mod resume;
 mod schedules;

@@ -7,8 +7,9 @@ use kfops_core::{Failure, Reason};
 use kfops_scm_bot::step::StepState;
 
 use crate::{
+    repository::PROJECT,
     sim::{Sim, digest::digest},
-    stories::PRODUCTION,
+    stories::{PRODUCTION, STAGING},
 };
 
 /// A story: what was before, and what is to survive.
@@ -22,6 +23,15 @@ fn nothing(_: &mut Sim) {}
 
 fn live(sim: &mut Sim) {
     sim.look(|state| state.jobs.live_from_the_beginning(PRODUCTION, "iris-00001"));
+}
+
+fn live_in_staging(sim: &mut Sim) {
+    sim.look(|state| state.jobs.live_from_the_beginning(STAGING, "iris-00001"));
+}
+
+/// More in kfops.yaml of the default branch.
+fn based(sim: &mut Sim, more: &str) {
+    sim.look(|state| state.hub.base = Some(PROJECT.to_owned() + more));
 }
 
 fn ran(sim: &mut Sim) {
@@ -186,6 +196,70 @@ const STORIES: &[Story] = &[
             working(sim, "rollouts");
             sim.ask(2, "author", "/staging_deploy");
         },
+    },
+    Story {
+        name: "three deploys to one place, and one wants to no more",
+        before: |sim| {
+            live_in_staging(sim);
+            (1..=3).for_each(|pull| drop(sim.told(pull, "author", "/build_run")));
+        },
+        then: |sim| {
+            sim.look(|state| state.jobs.held.insert("rollouts"));
+            ask(sim, "/staging_deploy");
+            working(sim, "rollouts");
+            for pull in [2, 3] {
+                let id = sim.ask(pull, "author", "/staging_deploy");
+                sim.until(&id, |command| command.steps.iter().any(|step| step.message.contains("place")));
+            }
+            sim.ask(2, "author", "/cancel");
+            sim.look(|state| state.jobs.held.clear());
+        },
+    },
+    Story {
+        name: "waiting has an end",
+        before: |sim| {
+            live_in_staging(sim);
+            based(sim, "timeouts: {wait: 10m}\n");
+            [1, 2].into_iter().for_each(|pull| drop(sim.told(pull, "author", "/build_run")));
+        },
+        then: |sim| {
+            sim.look(|state| state.jobs.held.insert("rollouts"));
+            ask(sim, "/staging_deploy");
+            working(sim, "rollouts");
+            let waits = sim.ask(2, "author", "/staging_deploy");
+            sim.until(&waits, |command| command.outcome.is_some());
+            sim.look(|state| state.jobs.held.clear());
+        },
+    },
+    Story {
+        name: "a fork that was approved",
+        before: |sim| {
+            live(sim);
+            sim.look(|state| {
+                let pull = state.hub.pull(1);
+                (pull.fork, pull.author) = (true, "stranger".into());
+            });
+            sim.told(1, "author", "/build");
+            sim.look(|state| state.hub.pull(1).review("boss", "APPROVED"));
+        },
+        then: |sim| drop(ask(sim, "/ship")),
+    },
+    Story {
+        name: "from a branch that is not named",
+        before: |sim| {
+            ran(sim);
+            sim.look(|state| state.hub.pull(1).base = "next".into());
+        },
+        then: |sim| drop(ask(sim, "/deploy")),
+    },
+    Story {
+        name: "deploy --force",
+        before: |sim| {
+            ran(sim);
+            based(sim, "policy: {force: {users: [author]}}\n");
+            sim.look(|state| state.hub.pull(1).behind = 3);
+        },
+        then: |sim| drop(ask(sim, "/deploy --force")),
     },
     Story {
         name: "a push supersedes what waits",

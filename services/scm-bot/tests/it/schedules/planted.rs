@@ -16,9 +16,10 @@ type Plant = fn(&mut Sim);
 
 #[test]
 fn each_is_found() {
-    let bugs: [(&str, Plant); 2] = [
+    let bugs: [(&str, Plant); 3] = [
         ("nothing was ever posted", |sim| sim.world.gate().planted = Some(Planted::FindsNothing)),
         ("every claim is held", |sim| sim.world.gate().planted = Some(Planted::AlwaysHeld)),
+        ("update ignores CAS", |sim| sim.world.gate().planted = Some(Planted::UpdatesBlindly)),
     ];
     let mut unfound = Vec::new();
     for (what, plant) in bugs {

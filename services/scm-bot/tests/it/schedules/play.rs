@@ -8,6 +8,7 @@ use crate::{
     stories::{PRODUCTION, STAGING},
 };
 use kfops_core::{Failure, Reason};
+use kfops_settings::HumanDuration;
 
 /// What was played.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Totals {
     pub(crate) lives: u64,
     pub(crate) merges: usize,
     pub(crate) rollouts: usize,
+    /// Webhooks that never arrived and that the bot found.
+    pub(crate) found: usize,
 }
 
 /// Something that is to be delivered later.
@@ -26,12 +29,18 @@ struct Later(Duration, Sent);
 /// Until everything has ended; or did not within a day.
 pub(crate) fn play(scenario: &Scenario, totals: &mut Totals, spoil: Option<fn(&mut Sim)>) -> Sim {
     let mut sim = Sim::asleep();
+    if let Some(every) = scenario.recovery {
+        sim.settings.recovery.every = HumanDuration::from_secs(every);
+    }
     sim.downtime = Duration::from_secs(1 + scenario.seed % 7);
     sim.look(|state| {
         state.hub.base = Some(scenario.base.clone());
         for number in &scenario.forks {
             let pull = state.hub.pull(*number);
             (pull.fork, pull.author) = (true, "stranger".into());
+        }
+        for number in &scenario.elsewhere {
+            state.hub.pull(*number).base = "next".into();
         }
         if scenario.live {
             state.jobs.live_from_the_beginning(PRODUCTION, "iris-00001");
@@ -54,16 +63,19 @@ pub(crate) fn play(scenario: &Scenario, totals: &mut Totals, spoil: Option<fn(&m
     deliver_until(&mut sim, &mut later, scenario.weather.until);
     sim.world.gate().deaths = None;
     sim.world.gate().kill = None;
-    // What never arrived is delivered again by hand, should the bot not have found it missing itself.
-    for sent in sim.look(|state| state.hub.sent.clone()) {
-        let arrived = sim.look(|state| state.book.knows(&sent.guid));
-        if !arrived {
-            sim.deliver(&sent);
-        }
+    match scenario.recovery {
+        Some(every) => sim.pass(Duration::from_secs(2 * every + 60)),
+        None => send_again(&mut sim),
     }
     sim.settle();
     // What is to happen beside the commands has then happened too.
     sim.pass(Duration::from_secs(60));
+    if scenario.recovery.is_some() {
+        totals.found += sim.look(|state| {
+            let lost = |line: &&(Duration, String)| line.1.ends_with("is lost");
+            state.log.iter().filter(lost).count()
+        });
+    }
     totals.lives += sim.lives;
     totals.calls += sim.world.gate().count;
     totals.faults += sim.world.gate().faults;
@@ -73,6 +85,15 @@ pub(crate) fn play(scenario: &Scenario, totals: &mut Totals, spoil: Option<fn(&m
         totals.merges += state.hub.pulls.values().map(|pull| pull.merges.len()).sum::<usize>();
     });
     sim
+}
+
+/// What never arrived is sent again by hand.
+fn send_again(sim: &mut Sim) {
+    for sent in sim.look(|state| state.hub.sent.clone()) {
+        if !sim.look(|state| state.book.knows(&sent.guid)) {
+            sim.deliver(&sent);
+        }
+    }
 }
 
 fn deliver_until(sim: &mut Sim, later: &mut Vec<Later>, at: Duration) {
@@ -101,7 +122,7 @@ fn send(sim: &mut Sim, sent: Sent, way: Way, later: &mut Vec<Later>) {
             sim.deliver(&sent);
             later.push(Later(now + by, sent));
         }
-        Way::Lost => {}
+        Way::Lost => sim.world.note(format!("  ! {} is lost", sent.guid)),
     }
 }
 

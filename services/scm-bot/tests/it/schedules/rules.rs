@@ -66,6 +66,9 @@ fn all_ended(state: &State, wrong: &mut Wrong) {
     for job in state.jobs.all.values().filter(|job| job.is_open()) {
         wrong.0.push(format!("{} never ended", job.name()));
     }
+    for unsaid in &state.book.unsaid {
+        wrong.0.push(format!("a later write unsaid {unsaid}"));
+    }
     for lock in state.book.locks.values() {
         wrong.when(lock.holder.is_some() || !lock.queue.is_empty(), || format!("a lock is not free: {lock:?}"));
     }
@@ -73,6 +76,9 @@ fn all_ended(state: &State, wrong: &mut Wrong) {
 
 /// Each command of each comment exactly once, and no others.
 fn every_comment_counts(state: &State, wrong: &mut Wrong) {
+    for sent in state.hub.sent.iter().filter(|sent| !state.book.knows(&sent.guid)) {
+        wrong.0.push(format!("{} ({} {}) was never taken", sent.guid, sent.event, sent.action));
+    }
     let mut expected = 0;
     for comment in state.hub.comments.iter().filter(|comment| comment.user != BOT) {
         let lines = grammar::parse(&comment.body).len();
@@ -202,6 +208,11 @@ fn may(state: &State, command: &Command, wrong: &mut Wrong) {
     wrong.when(maintain && deploys && command.actor != "boss" && began, || {
         format!("{} deploys, and only maintainers may", command.id)
     });
+    let branch = &state.hub.pulls[&command.pull_request].base;
+    let named = state.hub.base.as_ref().is_some_and(|base| base.contains(&format!("branches: [{branch}]")));
+    let rolled =
+        command.step(Stage::Rollout).is_some_and(|step| step.start.is_some()) && command.verb != Verb::Rollback;
+    wrong.when(rolled && branch != "main" && !named, || format!("{} deploys from {branch}", command.id));
     let unlocks = command.verb == Verb::Unlock && command.state == Ended::Succeeded;
     let anyone = state.hub.base.as_ref().is_some_and(|base| base.contains("unlock: {permission: write}"));
     wrong.when(unlocks && command.actor != "boss" && !anyone, || format!("{} unlocked", command.id));

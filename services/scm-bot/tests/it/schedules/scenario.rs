@@ -39,6 +39,10 @@ pub(crate) struct Scenario {
     pub(crate) base: String,
     pub(crate) live: bool,
     pub(crate) forks: Vec<u64>,
+    /// Pull requests into another branch.
+    pub(crate) elsewhere: Vec<u64>,
+    /// How often the bot looks for what never arrived; None: somebody sends it again in the end.
+    pub(crate) recovery: Option<u64>,
     pub(crate) takes: u64,
     pub(crate) weather: Weather,
     /// A death at about every so many calls; 0: none.
@@ -100,6 +104,8 @@ const POLICIES: &[&str] = &[
     "policy: {deploy: {approvals: 1}}\n",
     "policy: {force: {teams: [ml-platform]}, unlock: {permission: write}}\n",
     "policy: {cancel: {users: [boss]}}\n",
+    "policy: {branches: [next]}\n",
+    "timeouts: {wait: 90s}\n",
 ];
 
 impl Scenario {
@@ -145,6 +151,8 @@ impl Scenario {
             base: PROJECT.to_owned() + rng.pick(POLICIES),
             live: rng.chance(600),
             forks: (1..=pulls).filter(|_| rng.chance(120)).collect(),
+            elsewhere: (1..=pulls).filter(|_| rng.chance(80)).collect(),
+            recovery: rng.chance(400).then(|| rng.between(5, 90)),
             takes: rng.between(20, 300),
             deaths: if rng.chance(500) { 0 } else { rng.between(5, 120) },
             weather: Weather {
@@ -152,6 +160,7 @@ impl Scenario {
                 refused,
                 lost,
                 hangs,
+                ledger: if calm { 6 } else { rng.pick(&[6, 6, 6, 6, 300, 2000]) },
                 away,
                 until: Duration::from_secs(span + 200),
             },
@@ -173,9 +182,17 @@ fn way(rng: &mut Rng) -> Way {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = self.base.rsplit("production: {namespace: iris}\n").next().unwrap_or_default();
-        writeln!(f, "seed {}: {policy:?}, live {}, forks {:?}", self.seed, self.live, self.forks)?;
-        let Weather { refused, lost, hangs, away, until, .. } = &self.weather;
-        writeln!(f, "  refused {refused} ‰, lost {lost} ‰, hangs {hangs} ‰ until {until:?}, away {away:?}")?;
+        writeln!(
+            f,
+            "seed {}: {policy:?}, live {}, forks {:?}, into next {:?}",
+            self.seed, self.live, self.forks, self.elsewhere
+        )?;
+        let Weather { refused, lost, hangs, ledger, away, until, .. } = &self.weather;
+        writeln!(
+            f,
+            "  refused {refused} ‰, lost {lost} ‰, hangs {hangs} ‰ until {until:?}, ledger {ledger} ms, away {away:?}"
+        )?;
+        writeln!(f, "  looks for what is missing every {:?} s", self.recovery)?;
         writeln!(f, "  a death at about every {} calls, work takes {} %", self.deaths, self.takes)?;
         self.events.iter().try_for_each(|(at, event)| writeln!(f, "  {:9.3}  {event:?}", at.as_secs_f64()))
     }

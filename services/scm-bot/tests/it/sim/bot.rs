@@ -187,7 +187,7 @@ impl Sim {
         let now = self.world.time.now();
         self.world.note(format!("@{user} in #{pull}: {body:?}"));
         let sent = self.look(|state| state.hub.comment(pull, user, body, now));
-        let comment = self.look(|state| state.hub.ids);
+        let comment = self.look(|state| state.hub.asked);
         self.deliver(&sent);
         // A bot that died over it has no list to show.
         self.look(|state| {

@@ -55,6 +55,8 @@ pub(crate) struct Weather {
     pub(crate) refused: u64,
     pub(crate) lost: u64,
     pub(crate) hangs: u64,
+    /// The ledger takes up to so many milliseconds.
+    pub(crate) ledger: u64,
     /// From when to when; since the world began.
     pub(crate) away: Vec<(Port, Duration, Duration)>,
     /// From then on the sky is clear.
@@ -68,6 +70,8 @@ pub(crate) enum Planted {
     FindsNothing,
     /// `claim` gives the lock to everybody.
     AlwaysHeld,
+    /// `update` replaces whatever is there.
+    UpdatesBlindly,
 }
 
 /// Decides about calls.
@@ -139,6 +143,7 @@ impl Gate {
             Port::Ledger | Port::Store => (1, 6),
         };
         Duration::from_millis(match &mut self.weather {
+            Some(weather) if port == Port::Ledger => weather.rng.between(1, weather.ledger),
             Some(weather) => weather.rng.between(1, spread),
             None => usual,
         })

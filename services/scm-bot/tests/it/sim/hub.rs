@@ -132,8 +132,10 @@ pub(crate) struct Hub {
     pub(crate) sent: Vec<Sent>,
     /// Calls, e.g. `look`.
     pub(crate) calls: Vec<&'static str>,
-    /// Someone deleted a comment of the bot.
+    /// The last id of what the bot posted.
     pub(crate) ids: u64,
+    /// The last id of a comment that is not the bot's: what people write has the same id whatever the bot posts before.
+    pub(crate) asked: u64,
 }
 
 impl Default for Hub {
@@ -152,6 +154,7 @@ impl Default for Hub {
             sent: Vec::new(),
             calls: Vec::new(),
             ids: 1000,
+            asked: 0,
         }
     }
 }
@@ -224,7 +227,8 @@ impl Hub {
 
     /// Someone writes a comment.
     pub(crate) fn comment(&mut self, pull: u64, user: &str, body: &str, now: SystemTime) -> Sent {
-        let id = self.id();
+        self.asked += 1;
+        let id = self.asked;
         self.comments.push(Comment { id, pull, user: user.into(), body: body.into(), at: now, edits: 0 });
         self.send(
             "issue_comment",

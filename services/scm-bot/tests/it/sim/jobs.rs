@@ -64,6 +64,8 @@ pub(crate) struct Jobs {
     pub(crate) services: BTreeMap<String, Service>,
     /// Collections whose work does not end by itself.
     pub(crate) held: BTreeSet<&'static str>,
+    /// Collections whose work does not end when it is canceled.
+    pub(crate) deaf: BTreeSet<&'static str>,
     /// Collections whose next work fails, and how; more than once: once for each.
     pub(crate) failing: BTreeMap<&'static str, Vec<Failure>>,
     /// How long things take.
@@ -90,6 +92,7 @@ impl Default for Jobs {
             begun: Vec::new(),
             services: BTreeMap::new(),
             held: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             failing: BTreeMap::new(),
             takes: takes.map(|(what, millis)| (what, Duration::from_millis(millis))).into(),
             conflicts: Vec::new(),
@@ -208,7 +211,8 @@ impl Jobs {
 
     pub(crate) fn cancel(&mut self, stage: Stage, id: &str, now: Duration) -> Result<(), Failure> {
         let name = self.get(stage, id)?.name();
-        if let Some(job) = self.all.get_mut(&name).filter(|job| job.is_open()) {
+        let deaf = self.deaf.contains(stage.collection().unwrap());
+        if let Some(job) = self.all.get_mut(&name).filter(|job| job.is_open() && !deaf) {
             job.cancel.get_or_insert(now);
         }
         Ok(())

@@ -1,17 +1,19 @@
 //! The port to the ledger.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
 use kfops_scm_bot::{
-    command::Command,
-    ports::{Accepted, Claim, CommandPage, Compacted, Created, Delivery, Filter, Ledger, Lock},
-    step::{Stage, StepState},
+    command::{Command, Repository},
+    ports::{
+        Accepted, Claim, CommandPage, Compacted, Created, DEPLOYED_KEPT, Delivery, Filter, Ledger, Lock, brought_live,
+        settled,
+    },
 };
 
 use super::{
@@ -23,9 +25,12 @@ use super::{
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     pub(crate) commands: BTreeMap<String, Command>,
-    pub(crate) deliveries: BTreeSet<String>,
+    /// GUIDs, and when they were received.
+    pub(crate) deliveries: BTreeMap<String, SystemTime>,
+    /// Every lock that was ever given.
     pub(crate) locks: BTreeMap<String, Lock>,
-    received: BTreeMap<String, SystemTime>,
+    /// What a later update of a record unsaid.
+    pub(crate) unsaid: Vec<String>,
     seq: i64,
 }
 
@@ -46,7 +51,7 @@ impl Book {
     }
 
     pub(crate) fn knows(&self, delivery: &str) -> bool {
-        self.deliveries.contains(delivery)
+        self.deliveries.contains_key(delivery)
     }
 
     /// In the order in which they came.
@@ -56,8 +61,21 @@ impl Book {
         all
     }
 
+    fn accept(&mut self, delivery: Delivery, commands: Vec<Command>) -> Accepted {
+        if self.knows(&delivery.id) {
+            return Accepted::Duplicate;
+        }
+        self.deliveries.insert(delivery.id, delivery.received);
+        let none = commands.is_empty();
+        let new: Vec<Command> = commands.into_iter().filter_map(|command| self.insert(command)).collect();
+        if new.is_empty() && !none { Accepted::Duplicate } else { Accepted::New(new) }
+    }
+
     fn claim(&mut self, target: &str, id: &str, now: SystemTime) -> Result<Claim, Failure> {
-        let over = self.find(id)?.outcome.is_some();
+        if settled(self.find(id)?) {
+            let name = format!("commands/{id}");
+            return Err(Failure::new(Reason::InvalidArgument, format!("{name} has its outcome already")).on(name));
+        }
         let lock = self.locks.entry(target.to_owned()).or_insert_with(|| Lock {
             target: target.to_owned(),
             holder: None,
@@ -65,9 +83,6 @@ impl Book {
             since: now,
             queue: Vec::new(),
         });
-        if over {
-            return Err(Failure::new(Reason::InvalidArgument, format!("commands/{id} has an outcome")));
-        }
         if lock.holder.as_deref() == Some(id) {
             return Ok(Claim::Held(lock.fence));
         }
@@ -79,9 +94,12 @@ impl Book {
             (lock.holder, lock.fence, lock.since) = (Some(id.to_owned()), lock.fence + 1, now);
             return Ok(Claim::Held(lock.fence));
         }
-        let ahead = lock.queue.iter().position(|waiting| waiting == id).unwrap_or_default();
-        let holder = lock.holder.clone().unwrap_or_else(|| lock.queue[0].clone());
-        Ok(Claim::Waiting { holder, ahead })
+        let place = lock.queue.iter().position(|waiting| waiting == id).unwrap_or_default();
+        // While nobody holds it, the first in line is the one that is waited for.
+        Ok(match &lock.holder {
+            Some(holder) => Claim::Waiting { holder: holder.clone(), ahead: place },
+            None => Claim::Waiting { holder: lock.queue[0].clone(), ahead: place.saturating_sub(1) },
+        })
     }
 
     fn update(&mut self, mut command: Command) -> Option<Command> {
@@ -90,8 +108,11 @@ impl Book {
             return None;
         }
         command.version += 1;
+        self.unsaid.extend(unsaid(kept, &command).map(|what| format!("{}: {what}", command.id)));
+        let seq = kept.seq;
         kept.clone_from(&command);
-        if command.outcome.is_some() {
+        kept.seq = seq;
+        if settled(&command) {
             for lock in self.locks.values_mut() {
                 lock.queue.retain(|waiting| *waiting != command.id);
                 if lock.holder.as_ref() == Some(&command.id) {
@@ -101,6 +122,73 @@ impl Book {
         }
         Some(command)
     }
+
+    /// As if nobody had changed it meanwhile.
+    fn overwrite(&mut self, mut command: Command) -> Option<Command> {
+        command.version = self.commands.get(&command.id)?.version;
+        self.update(command)
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Command> {
+        self.ordered().into_iter().filter(|command| !command.state.ended())
+    }
+
+    /// Those that a page may show, newest first.
+    fn before(&self, before: i64, filter: &Filter) -> impl Iterator<Item = &Command> {
+        self.ordered()
+            .into_iter()
+            .rev()
+            .filter(move |command| command.seq < before)
+            .filter(|command| filter.repository.as_ref().is_none_or(|only| *only == command.repository))
+            .filter(|command| filter.pull_request.is_none_or(|only| only == command.pull_request))
+    }
+
+    fn compact(&mut self, deliveries: SystemTime, commands: SystemTime) -> Compacted {
+        let before = (self.deliveries.len(), self.commands.len());
+        self.deliveries.retain(|_, received| seconds(*received) >= seconds(deliveries));
+        let mut deployed: HashMap<String, u16> = HashMap::new();
+        let mut gone = Vec::new();
+        for command in self.ordered().into_iter().rev() {
+            let kept = brought_live(command).is_some_and(|(target, _)| {
+                let newer = deployed.entry(target.to_owned()).or_default();
+                *newer += 1;
+                *newer <= DEPLOYED_KEPT
+            });
+            let old = seconds(command.ended.unwrap_or(command.updated)) < seconds(commands);
+            if command.state.ended() && old && !kept {
+                gone.push(command.id.clone());
+            }
+        }
+        for id in gone {
+            self.commands.remove(&id);
+        }
+        Compacted { deliveries: before.0 - self.deliveries.len(), commands: before.1 - self.commands.len() }
+    }
+}
+
+/// What stands for ever once it is written, and an update leaves out.
+fn unsaid(before: &Command, after: &Command) -> impl Iterator<Item = String> {
+    let facts = [
+        ("that it is to end", before.cancel && !after.cancel),
+        ("that it is superseded", before.superseded_by.is_some() && after.superseded_by.is_none()),
+        ("its outcome", before.outcome.is_some() && after.outcome != before.outcome),
+        ("its end", before.state.ended() && after.state != before.state),
+        ("its pull request", before.pull.is_some() && after.pull.is_none()),
+        ("its comment", before.posted.comment_intended && !after.posted.comment_intended),
+    ];
+    let done = before.steps.iter().filter(|step| !step.part && step.state.done());
+    let steps =
+        done.filter(|step| !after.progress(step.stage).done()).map(|step| format!("that {} is done", step.title));
+    let facts = facts.into_iter().filter(|(_, gone)| *gone).map(|(what, _)| what.to_owned());
+    facts.chain(steps).collect::<Vec<_>>().into_iter()
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn wrong(field: &str) -> Failure {
+    Failure::new(Reason::InvalidArgument, format!("{field} is wrong")).on(field)
 }
 
 pub(crate) struct SimLedger(pub(crate) Arc<World>);
@@ -119,17 +207,7 @@ impl SimLedger {
 #[async_trait]
 impl Ledger for SimLedger {
     async fn accept(&self, delivery: Delivery, commands: Vec<Command>) -> Result<Accepted, Failure> {
-        self.ask("accept", true, move |state| {
-            let book = &mut state.book;
-            if !book.deliveries.insert(delivery.id.clone()) {
-                return Ok(Accepted::Duplicate);
-            }
-            book.received.insert(delivery.id, delivery.received);
-            let none = commands.is_empty();
-            let new: Vec<Command> = commands.into_iter().filter_map(|command| book.insert(command)).collect();
-            Ok(if new.is_empty() && !none { Accepted::Duplicate } else { Accepted::New(new) })
-        })
-        .await
+        self.ask("accept", true, move |state| Ok(state.book.accept(delivery, commands))).await
     }
 
     async fn create(&self, command: Command) -> Result<Created, Failure> {
@@ -152,20 +230,14 @@ impl Ledger for SimLedger {
     }
 
     async fn list(&self, filter: Filter, page_size: i32, page_token: &str) -> Result<CommandPage, Failure> {
-        let before = page_token.parse().unwrap_or(i64::MAX);
-        let size = if page_size == 0 { 50 } else { usize::try_from(page_size).unwrap_or(50) };
+        let before = if page_token.is_empty() { Ok(i64::MAX) } else { page_token.parse() };
+        let before = before.map_err(|_| wrong("page_token"))?;
+        let size = match usize::try_from(page_size).map_err(|_| wrong("page_size"))? {
+            0 => 50,
+            size => size.min(1000),
+        };
         self.ask("list", false, move |state| {
-            let mut commands: Vec<Command> = state
-                .book
-                .ordered()
-                .into_iter()
-                .rev()
-                .filter(|command| command.seq < before)
-                .filter(|command| filter.repository.as_ref().is_none_or(|only| *only == command.repository))
-                .filter(|command| filter.pull_request.is_none_or(|only| only == command.pull_request))
-                .take(size + 1)
-                .cloned()
-                .collect();
+            let mut commands: Vec<Command> = state.book.before(before, &filter).take(size + 1).cloned().collect();
             let more = commands.len() > size;
             commands.truncate(size);
             let next = commands.last().filter(|_| more).map(|command| command.seq.to_string());
@@ -175,15 +247,26 @@ impl Ledger for SimLedger {
     }
 
     async fn open(&self) -> Result<Vec<Command>, Failure> {
-        self.ask("open", false, |state| {
-            let open = state.book.ordered().into_iter().filter(|command| !command.state.ended());
-            Ok(open.cloned().collect())
+        self.ask("open", false, |state| Ok(state.book.open().cloned().collect())).await
+    }
+
+    async fn open_ids(&self) -> Result<Vec<String>, Failure> {
+        self.ask("open_ids", false, |state| Ok(state.book.open().map(|command| command.id.clone()).collect())).await
+    }
+
+    async fn open_of(&self, repository: &Repository, pull_request: u64) -> Result<Vec<Command>, Failure> {
+        let repository = repository.clone();
+        self.ask("open_of", false, move |state| {
+            let here = |command: &&Command| command.repository == repository && command.pull_request == pull_request;
+            Ok(state.book.open().filter(here).cloned().collect())
         })
         .await
     }
 
     async fn update(&self, command: Command) -> Result<Option<Command>, Failure> {
-        self.ask("update", true, move |state| Ok(state.book.update(command))).await
+        let blind = self.0.gate().planted == Some(Planted::UpdatesBlindly);
+        let update = if blind { Book::overwrite } else { Book::update };
+        self.ask("update", true, move |state| Ok(update(&mut state.book, command))).await
     }
 
     async fn born(&self) -> Result<SystemTime, Failure> {
@@ -192,10 +275,8 @@ impl Ledger for SimLedger {
 
     async fn missing(&self, deliveries: &[String]) -> Result<Vec<String>, Failure> {
         let asked = deliveries.to_vec();
-        self.ask("missing", false, move |state| {
-            Ok(asked.into_iter().filter(|id| !state.book.deliveries.contains(id)).collect())
-        })
-        .await
+        self.ask("missing", false, move |state| Ok(asked.into_iter().filter(|id| !state.book.knows(id)).collect()))
+            .await
     }
 
     async fn claim(&self, target: &str, command: &str, now: SystemTime) -> Result<Claim, Failure> {
@@ -224,31 +305,13 @@ impl Ledger for SimLedger {
     async fn deployed(&self, target: &str, revision: &str) -> Result<Option<Command>, Failure> {
         let (target, revision) = (target.to_owned(), revision.to_owned());
         self.ask("deployed", false, move |state| {
-            let live = |command: &&&Command| {
-                command.target.as_ref() == Some(&target)
-                    && command.lineage.revision == revision
-                    && command.progress(Stage::Rollout) == StepState::Succeeded
-            };
+            let live = |command: &&&Command| brought_live(command) == Some((target.as_str(), revision.as_str()));
             Ok(state.book.ordered().iter().rev().find(live).map(|command| (*command).clone()))
         })
         .await
     }
 
     async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure> {
-        self.ask("compact", true, move |state| {
-            let book = &mut state.book;
-            let old: Vec<String> =
-                book.received.iter().filter(|(_, at)| **at < deliveries).map(|(id, _)| id.clone()).collect();
-            for id in &old {
-                book.received.remove(id);
-                book.deliveries.remove(id);
-            }
-            let before = book.commands.len();
-            // Coarser than the port asks: whoever deployed is kept for ever.
-            book.commands
-                .retain(|_, command| command.target.is_some() || command.ended.is_none_or(|ended| ended >= commands));
-            Ok(Compacted { deliveries: old.len(), commands: before - book.commands.len() })
-        })
-        .await
+        self.ask("compact", true, move |state| Ok(state.book.compact(deliveries, commands))).await
     }
 }

@@ -1,6 +1,9 @@
 //! Conversations: a comment, what the bot said, what the outside world saw.
 
+mod acts;
 mod gate;
+mod lost;
+mod policy;
 mod work;
 
 use kfops_core::Reason;
