@@ -32,7 +32,7 @@
 //! | no status | services/scm-bot/tests/it/stories/gate.rs#status_and_help_and_typos_are_answered |
 //! | no rollback | services/scm-bot/tests/it/stories/acts.rs#rollback_brings_back_what_was_live_before, tests/tests/it/verbs.rs#every_verb_does_what_it_says |
 //! | no audit | services/scm-bot/tests/it/mistakes/people.rs#who_did_what_is_on_record |
-//! | no metrics | nothing yet: no service measures anything, what there is are traces and logs |
+//! | no metrics | tests/tests/it/processes.rs#five_processes_carry_a_command |
 //! | no traces | services/scm-bot/tests/it/traces.rs#a_command_is_one_trace, services/serving-deployer/tests/it/happy.rs#a_rollout_is_one_trace_from_the_caller_to_the_model |
 
 mod people;
