@@ -45,6 +45,19 @@ pub enum Event {
     Pressed(Press),
 }
 
+impl Event {
+    /// Where it happened.
+    #[must_use]
+    pub const fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Nothing => None,
+            Self::Comment(Comment { repository, .. })
+            | Self::Moved { repository, .. }
+            | Self::Pressed(Press { repository, .. }) => Some(repository),
+        }
+    }
+}
+
 /// A button that was pressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Press {

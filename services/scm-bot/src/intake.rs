@@ -65,7 +65,12 @@ impl Intake {
             tracing::debug!(event = webhook.event, delivery = webhook.delivery, "of no interest");
             return Ok(Taken::default());
         };
+        let ignored = event.repository().is_some_and(|repository| !self.engine.settings.github.allows(repository));
+        if let Some(repository) = event.repository().filter(|_| ignored) {
+            tracing::warn!(%repository, event = webhook.event, delivery = webhook.delivery, "ignored: github.allow lacks it");
+        }
         let mut commands = match event {
+            _ if ignored => Vec::new(),
             Event::Nothing => Vec::new(),
             Event::Comment(comment) => self.commands_of(comment, &webhook),
             Event::Moved { repository, pull_request, head } => {

@@ -3,6 +3,7 @@
 //! GitHub, and it alone decides what comes next. Every command is a record in a ledger and a loop over it, observe,
 //! decide, act: it may be killed at any point, and goes on from what it finds.
 
+mod allowed;
 mod api;
 pub mod arguments;
 pub mod command;
@@ -31,6 +32,6 @@ pub mod workers;
 pub use intake::{Taken, Webhook};
 pub use service::{Handle, Ports, Service, ServiceError};
 pub use settings::{
-    AppSettings, GitHubSettings, LedgerSettings, MergeMethod, RecoverySettings, Settings, TimeoutSettings,
-    WorkerSettings,
+    AppSettings, GitHubSettings, LedgerSettings, MergeMethod, RecoverySettings, Settings, TargetSettings,
+    TimeoutSettings, WorkerSettings,
 };

@@ -86,6 +86,7 @@ impl Service {
     /// Opens what it needs; does not listen yet.
     #[expect(clippy::unused_async, reason = "all services are built the same way")]
     pub async fn build(settings: Settings, ports: Ports) -> Result<Self, Failure> {
+        settings.validate()?;
         Ok(Self { settings, ports })
     }
 

@@ -1,6 +1,6 @@
 //! Settings of the service.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use kfops_settings::HumanDuration;
 use kfops_telemetry::TelemetrySettings;
@@ -24,6 +24,8 @@ pub struct Settings {
     pub github: GitHubSettings,
     /// Addresses of the workers.
     pub workers: WorkerSettings,
+    /// Who may deploy where.
+    pub targets: TargetSettings,
     /// How long things may take.
     pub timeouts: TimeoutSettings,
     /// How long the ledger remembers.
@@ -51,6 +53,8 @@ pub struct GitHubSettings {
     pub token: Option<SecretString>,
     /// Login of the bot; unset: GitHub is asked at the start.
     pub bot_login: Option<String>,
+    /// Repositories whose commands are taken, `owner/name` or `owner/*`. None: all that the credentials reach.
+    pub allow: Vec<String>,
     /// Repositories, `owner/name`, whose webhooks are asked for deliveries that never arrived. An App needs none: it knows
     /// where it is installed.
     pub repositories: Vec<String>,
@@ -113,6 +117,15 @@ pub struct WorkerSettings {
     pub serving_deployer: String,
 }
 
+/// The `targets` section.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TargetSettings {
+    /// The repository, `owner/name`, that a target (`namespaces/NAMESPACE/inferenceServices/NAME`) belongs to: no other one
+    /// deploys there. One that is not named belongs to the repository that deployed there last.
+    pub owners: BTreeMap<String, String>,
+}
+
 /// The `timeouts` section.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -168,6 +181,7 @@ impl Default for Settings {
             public_url: None,
             github: GitHubSettings::default(),
             workers: WorkerSettings::default(),
+            targets: TargetSettings::default(),
             timeouts: TimeoutSettings::default(),
             ledger: LedgerSettings::default(),
             recovery: RecoverySettings::default(),
@@ -184,6 +198,7 @@ impl Default for GitHubSettings {
             app: None,
             token: None,
             bot_login: None,
+            allow: Vec::new(),
             repositories: Vec::new(),
             merge_method: MergeMethod::default(),
             write_interval: HumanDuration::from_secs(5),

@@ -75,6 +75,11 @@ impl Api {
         let asked = command.ok_or_else(|| wrong("command", "there is no command"))?;
         let verb = convert::verb_of(asked.verb()).ok_or_else(|| wrong("command.verb", "the verb is not known"))?;
         let repository = Repository::parse(&asked.repository).map_err(|error| wrong("command.repository", error))?;
+        if !self.engine.settings.github.allows(&repository) {
+            let what = format!("{repository} is not one of the repositories whose commands are taken");
+            let failure = Failure::new(Reason::PolicyRefused, what).on("command.repository");
+            return Err(status(failure.action("the operator adds it to github.allow of scm-bot's settings")));
+        }
         let number = u64::try_from(asked.pull_request).ok().filter(|number| *number > 0);
         let number =
             number.ok_or_else(|| wrong("command.pull_request", "it is the number of a pull request, from 1"))?;

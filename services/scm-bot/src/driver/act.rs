@@ -165,7 +165,7 @@ impl Driver {
         let locks = self.engine.ledger.locks().await?;
         let lock = locks.into_iter().find(|lock| lock.target == target);
         Ok(match lock.and_then(|lock| lock.holder) {
-            Some(holder) => Ok(vec![holder]),
+            Some(holder) => self.may_unlock(&target, &holder).await?.map(|()| vec![holder]),
             None => Err(Failure::new(Reason::NotFound, format!("nobody holds the lock of {}", environment.as_str()))
                 .on(target)
                 .action("there is nothing to take; /status shows the locks")),

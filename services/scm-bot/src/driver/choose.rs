@@ -59,6 +59,23 @@ impl Driver {
         Ok(Ok(()))
     }
 
+    /// Whether a run is of this repository.
+    async fn own_run(&self, id: &str, run: &Run) -> Result<Result<(), Failure>, Failure> {
+        let own = match self.engine.workers.version(&run.version).await {
+            Ok(version) => version.repository.eq_ignore_ascii_case(&self.command.repository.to_string()),
+            Err(failure) if failure.reason == Reason::NotFound => false,
+            Err(failure) => return Err(failure),
+        };
+        let name = format!("runs/{id}");
+        Ok(if own {
+            Ok(())
+        } else {
+            Err(Failure::new(Reason::NoRun, format!("run {id} is not one of this repository"))
+                .on(name)
+                .action("do /build_run first, or name another run"))
+        })
+    }
+
     /// `/deploy`: the last successful run of this pull request, or the one that was named.
     pub(super) async fn choose_run(&mut self, said: &mut Vec<String>) -> Result<Result<(), Failure>, Failure> {
         let engine = Arc::clone(&self.engine);
@@ -82,6 +99,12 @@ impl Driver {
                 }
                 Err(failure) => return Err(failure),
             };
+            // Runs of all repositories have one name space, and commits are shared with forks.
+            if maker.is_none()
+                && let Err(failure) = self.own_run(&id, &run).await?
+            {
+                return Ok(Err(failure));
+            }
             found = Some((id, run));
         }
         let verdict = gate::run(&self.command, found.as_ref().map(|(id, run)| (id.as_str(), run)));

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kfops_core::{Failure, Reason};
 use kfops_project::{Memory, Permission, Policy, Project, ResolvedRule, render};
 
-use super::{Done, Driver};
+use super::{Done, Driver, target::service_of};
 use crate::{
     command::{Command, PullRequest},
     gate,
@@ -54,6 +54,7 @@ impl Driver {
             Err(_) if reads || verb == Verb::Cancel => None,
             Err(failure) => return Ok(Done::No(failure)),
         };
+        let target = base.as_ref().zip(verb.environment()).and_then(|(base, place)| service_of(base, place));
         let policy = base.map(|project| project.policy).unwrap_or_default();
         if verb.uses_code() {
             rule!(gate::fit(&look.pull));
@@ -64,6 +65,12 @@ impl Driver {
         }
         if verb.uses_code() && verb.environment().is_some() {
             rule!(gate::branch(&command, &policy, &look.pull.base, &look.default_branch));
+        }
+        // Where the default branch names no target, the pull request does; it is asked about once its files are there.
+        if let Some(target) = &target
+            && !self.done(Stage::Rollout)
+        {
+            rule!(self.owned(target).await?);
         }
         let force = command.options().force && verb.merges();
         let mut rules = policy.rules(verb.as_str(), force);
@@ -94,6 +101,11 @@ impl Driver {
     /// The gate once more before anything goes live, unless it passed a moment ago and nothing was worked on since.
     pub(super) async fn recheck(&mut self) -> Result<Done, Failure> {
         let now = self.engine.clock.now();
+        // Another repository may have come first to a target that nobody had.
+        if !self.done(Stage::Rollout) {
+            let target = self.target_name().await?;
+            rule!(self.owned(&target).await?);
+        }
         if self.command.verb != Verb::Rollback
             && self.gate_passed.is_some_and(|passed| now.duration_since(passed).is_ok_and(|age| age < FRESH))
         {

@@ -6,6 +6,7 @@ mod answer;
 mod choose;
 mod gatekeeper;
 mod landing;
+mod owner;
 mod publish;
 mod retry;
 mod rollback;

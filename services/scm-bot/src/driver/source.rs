@@ -39,7 +39,12 @@ impl Driver {
         };
         if self.command.verb.environment().is_some() {
             match self.agreed_target().await? {
-                Ok(name) => self.command.lineage.inference_service = name,
+                Ok(name) => {
+                    if let Err(failure) = self.owned(&name).await? {
+                        return Ok(Done::No(failure));
+                    }
+                    self.command.lineage.inference_service = name;
+                }
                 Err(failure) => return Ok(Done::No(failure)),
             }
         }

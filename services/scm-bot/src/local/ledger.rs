@@ -223,6 +223,16 @@ impl Ledger for SqliteLedger {
         .await
     }
 
+    async fn deployer(&self, target: &str) -> Result<Option<Command>, Failure> {
+        let target = target.to_owned();
+        self.read(move |inner| {
+            let newest = "WHERE target = ?1 ORDER BY seq DESC LIMIT 1";
+            let found = inner.with(|connection| Stored::query(connection, newest, [target]))?;
+            Ok(found.into_iter().next().map(Stored::command))
+        })
+        .await
+    }
+
     async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure> {
         compaction::compact(&self.0.writer, deliveries, commands).await
     }

@@ -155,6 +155,8 @@ pub trait Ledger: Send + Sync + 'static {
     async fn locks(&self) -> Result<Vec<Lock>, Failure>;
     /// The command that brought a revision of a target live, newest first if there are several.
     async fn deployed(&self, target: &str, revision: &str) -> Result<Option<Command>, Failure>;
+    /// The newest command that brought a revision of a target live: its repository is the one that the target belongs to.
+    async fn deployer(&self, target: &str) -> Result<Option<Command>, Failure>;
     /// Forgets deliveries received before one time, and commands that ended before another, but never a command whose
     /// model may still be live: the last 20 that deployed to each target. Locks and their fences stay.
     async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure>;

@@ -185,7 +185,10 @@ impl Driver {
         if verb.needs_run() {
             verdicts.push(asked.candidate.as_ref().map_err(Clone::clone)?.verdict.clone());
         }
-        verdicts.push(agreed(project, base, &look.default_branch, verb).map(drop));
+        match agreed(project, base, &look.default_branch, verb) {
+            Ok(target) => verdicts.push(self.owned(&target).await?),
+            Err(failure) => verdicts.push(Err(failure)),
+        }
         let who = policy.rules(verb.as_str(), true).last().map(gate::who).unwrap_or_default();
         verdicts.push(gate::current(&command, &look.pull.base, asked.behind.clone()?, &who));
         verdicts.push(gate::mergeable(&command, &look.pull));

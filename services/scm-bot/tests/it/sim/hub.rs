@@ -120,6 +120,8 @@ pub(crate) struct Hub {
     pub(crate) checks: Vec<Check>,
     pub(crate) deployments: Vec<Record>,
     pub(crate) permissions: BTreeMap<String, String>,
+    /// Where people write from now on.
+    pub(crate) repository: String,
     /// Members of `organization/team`.
     pub(crate) teams: BTreeMap<String, BTreeSet<String>>,
     /// kfops.yaml of the default branch.
@@ -146,6 +148,7 @@ impl Default for Hub {
             comments: Vec::new(),
             checks: Vec::new(),
             deployments: Vec::new(),
+            repository: "o/r".into(),
             permissions: permissions.map(|(user, has)| (user.to_owned(), has.to_owned())).into(),
             teams: [("o/ml-platform".to_owned(), BTreeSet::from(["mate".to_owned()]))].into(),
             base: Some(repository::PROJECT.into()),
@@ -213,7 +216,7 @@ impl Hub {
 
     fn send(&mut self, event: &str, action: &str, mut payload: serde_json::Value, now: SystemTime) -> Sent {
         payload["action"] = action.into();
-        payload["repository"] = json!({"full_name": "o/r"});
+        payload["repository"] = json!({"full_name": self.repository});
         let sent = Sent {
             guid: format!("guid-{}", self.sent.len() + 1),
             event: event.into(),

@@ -311,6 +311,15 @@ impl Ledger for SimLedger {
         .await
     }
 
+    async fn deployer(&self, target: &str) -> Result<Option<Command>, Failure> {
+        let target = target.to_owned();
+        self.ask("deployer", false, move |state| {
+            let live = |command: &&&Command| brought_live(command).is_some_and(|(on, _)| on == target);
+            Ok(state.book.ordered().iter().rev().find(live).map(|command| (*command).clone()))
+        })
+        .await
+    }
+
     async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure> {
         self.ask("compact", true, move |state| Ok(state.book.compact(deliveries, commands))).await
     }

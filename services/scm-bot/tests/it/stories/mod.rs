@@ -4,6 +4,7 @@ mod acts;
 mod gate;
 mod lost;
 mod policy;
+mod owners;
 mod work;
 
 use kfops_core::Reason;
