@@ -1,6 +1,6 @@
 //! A command: what was asked, by whom, of which commit, how far it got, and what came of it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kfops_core::{Failure, TraceContext, short_hash};
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,15 @@ pub struct Posted {
     pub finished: bool,
 }
 
+/// A wait for another command. It has an end, and a restart does not move it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Since when.
+    pub since: SystemTime,
+    /// For how long at most.
+    pub limit: Duration,
+}
+
 /// The pull request as GitHub showed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullRequest {
@@ -203,6 +212,9 @@ pub struct Command {
     /// The command whose work this one takes up again.
     #[serde(default)]
     pub retry_of: Option<String>,
+    /// It waits for another command: for its turn, or for the lock of its target.
+    #[serde(default)]
+    pub wait: Option<Wait>,
     /// The target whose lock it holds or held.
     pub target: Option<String>,
     /// The fence of that lock.
@@ -257,6 +269,7 @@ impl Command {
             superseded_by: None,
             acts_on: Vec::new(),
             retry_of: None,
+            wait: None,
             target: None,
             fence: 0,
             annotations: Vec::new(),

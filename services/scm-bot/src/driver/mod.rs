@@ -213,6 +213,7 @@ impl Driver {
         step.message.clear();
         step.start = Some(now);
         step.resource = resource.unwrap_or_default();
+        self.command.wait = None;
         if !matches!(stage, Stage::Gate) {
             self.command.state = State::Running;
         }

@@ -9,7 +9,7 @@ use kfops_core::{Failure, Reason};
 use tokio::time::Instant;
 
 use super::{Done, Driver, Flow};
-use crate::{decide::current, ports::Claim, report, step::Stage};
+use crate::{command::Wait, decide::current, ports::Claim, report, step::Stage};
 
 /// A command that waits longer than this for another one says so.
 const TELL_AFTER: Duration = Duration::from_secs(3);
@@ -22,6 +22,7 @@ impl Driver {
         let stopping = self.engine.lifecycle.stopping();
         let wish = Arc::clone(&self.wish);
         let told = self.command.posted.comment_intended;
+        let began = self.begin_wait();
         tokio::select! {
                     biased;
             () = self.turn.turn() => return Ok(Flow::On),
@@ -37,6 +38,7 @@ impl Driver {
             return self.settle(Stage::Gate, Ok(Done::No(failure))).await;
         }
         self.command.step_mut(Stage::Gate).message = report::waits_for_turn(&holder);
+        self.keep_wait(began).await?;
         self.publish_progress().await?;
         Ok(Flow::On)
     }
@@ -57,6 +59,7 @@ impl Driver {
                     return Ok(Flow::On);
                 }
                 self.holds_target = true;
+                self.command.wait = None;
                 (self.command.target, self.command.fence) = (Some(target), fence);
                 if changed {
                     engine.save(&mut self.command).await?;
@@ -69,9 +72,10 @@ impl Driver {
             return Ok(Flow::On);
         }
         // A process that was started meanwhile has not seen yet how long it may wait.
-        if self.look.is_none() {
+        if self.look.is_none() && self.command.wait.is_none() {
             self.fresh_look().await.ok();
         }
+        let began = self.begin_wait();
         if let Some(failure) = self.waited_too_long(&holder) {
             return self.settle(stage, Ok(Done::No(failure))).await;
         }
@@ -79,6 +83,7 @@ impl Driver {
         // What the gate saw may change while others deploy.
         self.gate_passed = None;
         self.command.step_mut(stage).message = report::waits_for_target(&holder, ahead);
+        self.keep_wait(began).await?;
         self.publish_progress().await?;
         let stopping = engine.lifecycle.stopping();
         let wish = Arc::clone(&self.wish);
@@ -117,10 +122,29 @@ impl Driver {
         Ok(())
     }
 
+    /// From now on it waits, unless it did already; whether that is new.
+    fn begin_wait(&mut self) -> bool {
+        if self.command.wait.is_some() {
+            return false;
+        }
+        let limit = self.base().ok().flatten().map(|project| project.timeouts).unwrap_or_default().wait.get();
+        self.command.wait = Some(Wait { since: self.engine.clock.now(), limit });
+        true
+    }
+
+    /// Keeps since when it waits, and for whom.
+    async fn keep_wait(&mut self, began: bool) -> Result<(), Failure> {
+        if began {
+            self.engine.save(&mut self.command).await?;
+        }
+        Ok(())
+    }
+
     /// Waiting has an end too.
     fn waited_too_long(&self, holder: &str) -> Option<Failure> {
-        let limit = self.base().ok().flatten().map(|project| project.timeouts).unwrap_or_default().wait.get();
-        let waited = self.engine.clock.now().duration_since(self.command.received).unwrap_or_default();
+        let Wait { since, limit } = self.command.wait?;
+        // A clock that was set back does not end it.
+        let waited = self.engine.clock.now().duration_since(since).unwrap_or_default();
         (waited > limit).then(|| {
             let limit = humantime::format_duration(limit);
             Failure::new(Reason::DeadlineExceeded, format!("waited longer than {limit} for {holder}"))

@@ -5,6 +5,7 @@ mod gate;
 mod lost;
 mod policy;
 mod owners;
+mod waits;
 mod work;
 
 use kfops_core::Reason;
