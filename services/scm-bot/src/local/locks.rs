@@ -1,5 +1,5 @@
 //! Locks of targets. A lock is given when the first of its queue asks, never to somebody who does not; its fence only
-//! ever grows.
+//! ever grows, and is never behind the time in milliseconds.
 
 use std::time::SystemTime;
 
@@ -38,14 +38,16 @@ pub(super) fn claim(connection: &Connection, target: &str, command: &str, now: S
             row.get(0)
         })?;
     if holder.is_none() && first.as_deref() == Some(command) {
+        // A ledger that was lost or restored knows less than serving-deployer; the time is ahead of all that was given.
+        let fence = fence.saturating_add(1).max(millis(now));
         execute(
             connection,
-            "INSERT INTO locks (target, holder, fence, since) VALUES (?1, ?2, 1, ?3)
-             ON CONFLICT (target) DO UPDATE SET holder = ?2, fence = fence + 1, since = ?3",
-            params![target, command, millis(now)],
+            "INSERT INTO locks (target, holder, fence, since) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (target) DO UPDATE SET holder = ?2, fence = ?3, since = ?4",
+            params![target, command, fence, millis(now)],
         )?;
         leave(connection, target, command)?;
-        return Ok(Claim::Held(u64::try_from(fence + 1).unwrap_or(0)));
+        return Ok(Claim::Held(u64::try_from(fence).unwrap_or(0)));
     }
     let before: Option<i64> = one(
         connection,

@@ -101,7 +101,7 @@ pub struct Lock {
     pub target: String,
     /// Id of the command that holds it; None: nobody does.
     pub holder: Option<String>,
-    /// Grows each time the lock is given.
+    /// Grows each time the lock is given, and also over what a lost ledger gave.
     pub fence: u64,
     /// When it was given or freed.
     pub since: SystemTime,

@@ -74,6 +74,7 @@ pub(crate) async fn conforms<F: Factory>() {
     locks_are_fair_and_fenced::<F>().await;
     the_end_of_a_command_frees_its_locks::<F>().await;
     what_was_seized_comes_back_under_a_new_fence::<F>().await;
+    a_new_ledger_gives_higher_fences_than_a_lost_one::<F>().await;
     one_of_many_gets_the_lock::<F>().await;
     a_crash_loses_nothing::<F>().await;
     what_is_live_is_never_forgotten::<F>().await;
@@ -230,22 +231,22 @@ async fn locks_are_fair_and_fenced<F: Factory>() {
     }
     assert_eq!(ledger.claim(TARGET, "c-none", at(1)).await.unwrap_err().reason, Reason::NotFound);
     assert!(ledger.locks().await.unwrap().is_empty());
-    assert_eq!(ledger.claim(TARGET, "c-2", at(1)).await.unwrap(), Claim::Held(1));
-    assert_eq!(ledger.claim(TARGET, "c-2", at(2)).await.unwrap(), Claim::Held(1));
+    assert_eq!(ledger.claim(TARGET, "c-2", at(1)).await.unwrap(), Claim::Held(1000));
+    assert_eq!(ledger.claim(TARGET, "c-2", at(2)).await.unwrap(), Claim::Held(1000));
     for (id, ahead) in [("c-3", 0), ("c-1", 1), ("c-4", 2), ("c-1", 1), ("c-3", 0)] {
         assert_eq!(ledger.claim(TARGET, id, at(3)).await.unwrap(), waiting("c-2", ahead), "{id}");
     }
     let locks = ledger.locks().await.unwrap();
-    assert_eq!((locks[0].holder.as_deref(), locks[0].fence, locks[0].since), (Some("c-2"), 1, at(1)));
+    assert_eq!((locks[0].holder.as_deref(), locks[0].fence, locks[0].since), (Some("c-2"), 1000, at(1)));
     assert_eq!(locks[0].queue, ["c-3", "c-1", "c-4"]);
-    assert_eq!(ledger.claim("other", "c-1", at(3)).await.unwrap(), Claim::Held(1));
+    assert_eq!(ledger.claim("other", "c-1", at(3)).await.unwrap(), Claim::Held(3000));
     end(ledger, "c-2", false, at(9)).await;
     let lock = ledger.locks().await.unwrap().into_iter().find(|lock| lock.target == TARGET).unwrap();
-    assert_eq!((lock.holder, lock.fence, lock.since), (None, 1, at(9)));
+    assert_eq!((lock.holder, lock.fence, lock.since), (None, 1000, at(9)));
     // Free, and still nobody overtakes.
     assert_eq!(ledger.claim(TARGET, "c-1", at(10)).await.unwrap(), waiting("c-3", 0));
     assert_eq!(ledger.claim(TARGET, "c-4", at(10)).await.unwrap(), waiting("c-3", 1));
-    assert_eq!(ledger.claim(TARGET, "c-3", at(11)).await.unwrap(), Claim::Held(2));
+    assert_eq!(ledger.claim(TARGET, "c-3", at(11)).await.unwrap(), Claim::Held(11_000));
     assert_eq!(ledger.claim(TARGET, "c-1", at(12)).await.unwrap(), waiting("c-3", 0));
 }
 
@@ -260,7 +261,7 @@ async fn the_end_of_a_command_frees_its_locks<F: Factory>() {
     end(ledger, "c-2", true, at(2)).await;
     assert_eq!(ledger.claim(TARGET, "c-3", at(3)).await.unwrap(), waiting("c-1", 0));
     end(ledger, "c-1", true, at(4)).await;
-    assert_eq!(ledger.claim(TARGET, "c-3", at(5)).await.unwrap(), Claim::Held(2));
+    assert_eq!(ledger.claim(TARGET, "c-3", at(5)).await.unwrap(), Claim::Held(5000));
     for id in ["c-1", "c-2", "c-none"] {
         let failure = ledger.claim(TARGET, id, at(6)).await.unwrap_err();
         assert!(failure.message.contains(id), "{failure:?}");
@@ -269,11 +270,11 @@ async fn the_end_of_a_command_frees_its_locks<F: Factory>() {
     assert!(ledger.claim(TARGET, "c-3", at(8)).await.is_err());
     // An update in an old version frees nothing.
     let fourth = create(ledger, "c-4").await;
-    assert_eq!(ledger.claim(TARGET, "c-4", at(8)).await.unwrap(), Claim::Held(3));
+    assert_eq!(ledger.claim(TARGET, "c-4", at(8)).await.unwrap(), Claim::Held(8000));
     ledger.update(Command { cancel: true, ..fourth.clone() }).await.unwrap().unwrap();
     let stale = Command { outcome: Some(State::Failed), ..fourth };
     assert_eq!(ledger.update(stale).await.unwrap(), None);
-    assert_eq!(ledger.claim(TARGET, "c-4", at(9)).await.unwrap(), Claim::Held(3));
+    assert_eq!(ledger.claim(TARGET, "c-4", at(9)).await.unwrap(), Claim::Held(8000));
 }
 
 async fn what_was_seized_comes_back_under_a_new_fence<F: Factory>() {
@@ -291,11 +292,28 @@ async fn what_was_seized_comes_back_under_a_new_fence<F: Factory>() {
     assert_eq!((locks[0].holder.as_ref(), locks[0].since), (None, at(3)));
     assert_eq!(locks[0].queue, ["c-2", "c-3"]);
     assert_eq!(ledger.claim(TARGET, "c-1", at(4)).await.unwrap(), waiting("c-2", 1));
-    assert_eq!(ledger.claim(TARGET, "c-2", at(5)).await.unwrap(), Claim::Held(2));
+    assert_eq!(ledger.claim(TARGET, "c-2", at(5)).await.unwrap(), Claim::Held(5000));
     assert_eq!(ledger.locks().await.unwrap()[0].queue, ["c-3", "c-1"]);
     end(ledger, "c-2", true, at(6)).await;
     end(ledger, "c-3", true, at(6)).await;
-    assert_eq!(ledger.claim(TARGET, "c-1", at(7)).await.unwrap(), Claim::Held(3));
+    assert_eq!(ledger.claim(TARGET, "c-1", at(7)).await.unwrap(), Claim::Held(7000));
+}
+
+async fn a_new_ledger_gives_higher_fences_than_a_lost_one<F: Factory>() {
+    let mut last = 0;
+    // Lost twice; its clock is set back in the life of the second.
+    for times in [[100, 101, 102], [200, 150, 0]] {
+        let ledger = F::new().open_owned().await;
+        let ledger = ledger.1.as_ref();
+        for (number, second) in times.into_iter().enumerate() {
+            let id = format!("c-{number}");
+            create(ledger, &id).await;
+            let Claim::Held(fence) = ledger.claim(TARGET, &id, at(second)).await.unwrap() else { panic!("not held") };
+            assert!(fence > last, "{fence} after {last}");
+            last = fence;
+            end(ledger, &id, true, at(second)).await;
+        }
+    }
 }
 
 async fn one_of_many_gets_the_lock<F: Factory>() {
@@ -304,7 +322,7 @@ async fn one_of_many_gets_the_lock<F: Factory>() {
         create(ledger.as_ref(), &format!("c-{number}")).await;
     }
     let mut left: HashSet<usize> = (0..40).collect();
-    let mut fence = 0;
+    let mut fence = 999;
     while !left.is_empty() {
         let mut tasks = JoinSet::new();
         for number in left.clone() {
@@ -347,7 +365,7 @@ async fn a_crash_loses_nothing<F: Factory>() {
     assert_eq!(ledger.locks().await.unwrap(), locks);
     assert_eq!(ledger.get("c-3").await.unwrap().state, State::Failed);
     assert_eq!(ledger.accept(delivery("g-1", at(1)), vec![command("c-9")]).await.unwrap(), Accepted::Duplicate);
-    assert_eq!(ledger.claim(TARGET, "c-1", at(4)).await.unwrap(), Claim::Held(1));
+    assert_eq!(ledger.claim(TARGET, "c-1", at(4)).await.unwrap(), Claim::Held(1000));
     assert_eq!(ledger.claim(TARGET, "c-2", at(4)).await.unwrap(), waiting("c-1", 0));
 }
 
@@ -394,7 +412,7 @@ async fn what_is_live_is_never_forgotten<F: Factory>() {
     let again = ledger.compact(at(20), at(100)).await.unwrap();
     assert_eq!((again.deliveries, again.commands), (0, 0));
     // Fences outlive those that held them.
-    assert_eq!(ledger.claim(TARGET, "c-open", at(101)).await.unwrap(), Claim::Held(2));
+    assert_eq!(ledger.claim(TARGET, "c-open", at(101)).await.unwrap(), Claim::Held(101_000));
     // The newest of several; a retry that found the rollout done is none of them.
     let mut retry = create(ledger, "c-retry").await;
     retry.lineage = ledger.get("c-8").await.unwrap().lineage;

@@ -53,7 +53,7 @@ impl Model {
         }
         if lock.holder.is_none() && lock.queue[0] == command {
             lock.queue.remove(0);
-            lock.fence += 1;
+            lock.fence = (lock.fence + 1).max(1000);
             lock.holder = Some(command);
             return Some(Claim::Held(lock.fence));
         }
