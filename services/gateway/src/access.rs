@@ -21,7 +21,7 @@ pub(crate) struct Actor(pub(crate) String);
 pub(crate) struct Access {
     /// SHA-256 of each token, so that a comparison takes the same time for all lengths.
     tokens: Vec<([u8; 32], String)>,
-    loopback_user: String,
+    loopback_user: Option<String>,
     hosts: Vec<String>,
 }
 
@@ -42,12 +42,12 @@ impl Access {
             return self.bearer(headers);
         }
         let proxied = ["forwarded", "x-forwarded-for", "via"].iter().any(|name| headers.contains_key(*name));
-        match peer {
-            Some(Peer(address)) if address.ip().to_canonical().is_loopback() && !proxied => {
-                Ok(Actor(self.loopback_user.clone()))
-            }
-            _ => {
-                Err(Failure::new(Reason::Unauthenticated, "no token is set up, so only this machine may call the API")
+        let local = peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback()) && !proxied;
+        match &self.loopback_user {
+            Some(user) if local => Ok(Actor(user.clone())),
+            user => {
+                let who = if user.is_some() { "only this machine" } else { "nobody" };
+                Err(Failure::new(Reason::Unauthenticated, format!("no token is set up, so {who} may call the API"))
                     .action("set api.tokens in the gateway's settings and send one as `Authorization: Bearer`"))
             }
         }
@@ -135,9 +135,16 @@ mod tests {
         access.actor(peer, &Uri::from_static("/v1/commands"), &map).map(|a| a.0).map_err(|f| f.reason)
     }
 
+    fn local() -> ApiSettings {
+        ApiSettings { loopback_user: Some("local".into()), ..ApiSettings::default() }
+    }
+
     #[test]
     fn without_tokens_only_this_machine() {
+        // A proxy on this machine that adds no header looks just like it: nobody is let in unless the operator says so.
         let access = Access::new(&ApiSettings::default());
+        assert_eq!(ask(&access, "127.0.0.1:5", &[]), Err(Reason::Unauthenticated));
+        let access = Access::new(&local());
         assert_eq!(ask(&access, "127.0.0.1:5", &[]), Ok("local".into()));
         assert_eq!(ask(&access, "[::1]:5", &[]), Ok("local".into()));
         assert_eq!(ask(&access, "10.0.0.9:5", &[]), Err(Reason::Unauthenticated));
@@ -159,7 +166,7 @@ mod tests {
 
     #[test]
     fn pages_of_other_sites_are_refused() {
-        let settings = ApiSettings { hosts: vec!["kfops.example.com".into()], ..ApiSettings::default() };
+        let settings = ApiSettings { hosts: vec!["kfops.example.com".into()], ..local() };
         let access = Access::new(&settings);
         let ask = |headers: &[(&str, &str)]| ask(&access, "127.0.0.1:5", headers);
         let refused = Err(Reason::PermissionDenied);

@@ -54,10 +54,11 @@ pub struct WebhookSettings {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiSettings {
-    /// Who may call, by bearer token. Without any, only this machine may, as `loopback_user`.
+    /// Who may call, by bearer token.
     pub tokens: Vec<ApiToken>,
-    /// Who a caller on this machine is while there are no tokens.
-    pub loopback_user: String,
+    /// Who every caller on this machine is while there are no tokens; unset: nobody may call without one. A proxy on this
+    /// machine makes everybody such a caller.
+    pub loopback_user: Option<String>,
     /// Names under which the gateway is reached, besides localhost and IP addresses.
     pub hosts: Vec<String>,
     /// Largest body, in bytes.
@@ -135,7 +136,7 @@ impl Default for ApiSettings {
     fn default() -> Self {
         Self {
             tokens: Vec::new(),
-            loopback_user: "local".into(),
+            loopback_user: None,
             hosts: Vec::new(),
             max_body: 1 << 20,
             call_timeout: HumanDuration::from_secs(10),
@@ -176,7 +177,7 @@ impl Settings {
                 return wrong("api.tokens", format!("api.tokens: the token of `{}` is empty", token.user));
             }
         }
-        for user in self.api.tokens.iter().map(|token| &token.user).chain([&self.api.loopback_user]) {
+        for user in self.api.tokens.iter().map(|token| &token.user).chain(&self.api.loopback_user) {
             if user.is_empty() || user.len() > 256 || !user.bytes().all(|b| b.is_ascii_graphic()) {
                 return wrong("api", format!("api: `{user}` is not a user: use 1 to 256 printable ASCII characters"));
             }
@@ -243,9 +244,9 @@ mod tests {
     #[test]
     fn users_and_hosts_have_a_shape() {
         let mut settings = valid();
-        settings.api.loopback_user = "a\nb".into();
+        settings.api.loopback_user = Some("a\nb".into());
         assert!(settings.validate().is_err());
-        settings.api.loopback_user = "a".into();
+        settings.api.loopback_user = Some("a".into());
         settings.api.hosts = vec!["https://example.com".into()];
         assert!(settings.validate().is_err());
     }

@@ -40,6 +40,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Settings)) -> Gateway 
     settings.webhook.body_timeout = HumanDuration(Duration::from_millis(700));
     settings.webhook.accept_timeout = HumanDuration(Duration::from_secs(5));
     settings.header_timeout = HumanDuration(Duration::from_millis(700));
+    settings.api.loopback_user = Some("local".into());
     change(&mut settings);
     let tracer = Tracer::disabled();
     let service = Service::build(settings, Ports::local(tracer.clone())).await.unwrap();

@@ -181,7 +181,7 @@ impl Start<'_> {
         let mut settings =
             kfops_gateway::Settings { telemetry: self.telemetry(), scm_bot: scm_bot.to_owned(), ..Default::default() };
         settings.webhook.secrets = vec![kfops_gateway::Secret::new(self.secrets.webhook.clone())];
-        settings.api.loopback_user = USER.to_owned();
+        settings.api.loopback_user = Some(USER.to_owned());
         let tracer = self.tracer("kfops-gateway")?;
         let service = kfops_gateway::Service::build(settings, kfops_gateway::Ports::local(tracer.clone())).await?;
         serve(parts, "gateway", self.api, tracer, |listener, life| service.serve(listener, life)).await
