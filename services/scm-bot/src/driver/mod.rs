@@ -55,6 +55,23 @@ pub(crate) struct Driver {
     /// Since when GitHub or a worker is away.
     trouble: Option<(Instant, Duration)>,
     publisher: publish::Publisher,
+    /// The last to go.
+    _leave: Leave,
+}
+
+/// However it ends, somebody may drive the command again.
+struct Leave {
+    engine: Arc<Engine>,
+    id: String,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(command = self.id, "its driver panicked; it is taken up again from what is stored");
+        }
+        self.engine.dismiss(&self.id);
+    }
 }
 
 /// What became of a stage.
@@ -86,6 +103,7 @@ impl Driver {
         let lane = if command.verb.takes_turns() { command.lane() } else { command.id.clone() };
         let turn = engine.turns.join(&lane, &command.id);
         let publisher = publish::Publisher::new(&command);
+        let leave = Leave { engine: Arc::clone(&engine), id: command.id.clone() };
         Self {
             engine,
             command,
@@ -99,6 +117,7 @@ impl Driver {
             gate_passed: None,
             trouble: None,
             publisher,
+            _leave: leave,
         }
     }
 
@@ -117,7 +136,6 @@ impl Driver {
                 }
             }
         }
-        self.engine.dismiss(&self.command.id);
     }
 
     /// Waits a little before something is tried again.

@@ -59,3 +59,14 @@ fn an_answer_that_is_lost_repeats_nothing() {
         assert_once(&sim, lost);
     }
 }
+
+#[test]
+fn whoever_breaks_is_driven_again() {
+    for call in ["look", "start", "merge"] {
+        let mut sim = Sim::new();
+        sim.world.gate().next.push((call, Fault::Panics));
+        assert_eq!(sim.told(1, "author", "/ship").state, State::Succeeded, "{call}");
+        assert_eq!(sim.lives, 1);
+        assert_once(&sim, call);
+    }
+}

@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     Lost,
     /// No answer for a long time; true: it is done all the same.
     Hangs(bool),
+    /// Whoever calls breaks.
+    Panics,
 }
 
 /// Rates of faults, in thousandths, and times at which somebody is away.

@@ -99,6 +99,7 @@ impl World {
         if fault != Fault::None {
             self.note(format!("  ! {name}: {fault:?}"));
         }
+        assert!(fault != Fault::Panics, "planted");
         if let Fault::Refused | Fault::Hangs(false) = fault {
             if fault != Fault::Refused {
                 tokio::time::sleep(patience(port)).await;
