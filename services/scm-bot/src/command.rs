@@ -215,7 +215,7 @@ pub struct Command {
     /// It waits for another command: for its turn, or for the lock of its target.
     #[serde(default)]
     pub wait: Option<Wait>,
-    /// The target whose lock it holds or held.
+    /// The target whose lock it holds or held; of `/unlock`, whose it takes.
     pub target: Option<String>,
     /// The fence of that lock.
     #[serde(default)]

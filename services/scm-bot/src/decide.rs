@@ -99,7 +99,8 @@ pub fn decide(command: &Command, observed: Observed) -> Action {
         let working = progress == StepState::Running && stage.collection().is_some();
         return if working { Action::Cancel(stage) } else { Action::Conclude(State::Canceled) };
     }
-    if command.pull.is_none() && command.verb != Verb::Help {
+    // Who ends what is their own need not wait for GitHub.
+    if command.pull.is_none() && !matches!(command.verb, Verb::Help | Verb::Cancel) {
         return Action::ReadHead;
     }
     // What has begun had its turn: it may hold the lock that whoever is first after a restart waits for.

@@ -49,6 +49,9 @@ impl Driver {
 
     /// Whether the actor wrote all of them.
     pub(super) async fn all_own(&self) -> Result<bool, Failure> {
+        if self.command.acts_on.is_empty() {
+            return Ok(false);
+        }
         for id in &self.command.acts_on {
             let other = self.engine.ledger.get(id).await?;
             if !other.actor.eq_ignore_ascii_case(&self.command.actor) {
@@ -62,16 +65,21 @@ impl Driver {
         let engine = Arc::clone(&self.engine);
         let by = format!("@{} wrote /{}", self.command.actor, self.command.verb.as_str());
         let mut others = Vec::new();
+        let mut freed = false;
         for id in self.command.acts_on.clone() {
             let other = engine.ledger.get(&id).await?;
             match self.command.verb {
                 Verb::Promote => engine.workers.promote(&other.resource(Stage::Rollout)).await?,
                 verb => {
                     // The wish comes first: who is restarted in between must not ask for the lock anew.
-                    engine.cancel(&id, &by).await?;
-                    if let Some(target) = other.target.as_ref().filter(|_| verb == Verb::Unlock) {
-                        engine.ledger.seize(target, &id, engine.clock.now()).await?;
+                    let told = engine.cancel(&id, &by).await?;
+                    // Not what its record says: that may be one that cannot be read.
+                    let target = self.command.target.as_ref().or(other.target.as_ref());
+                    if let Some(target) = target.filter(|_| verb == Verb::Unlock) {
+                        let seized = engine.ledger.seize(target, &id, engine.clock.now()).await?;
                         engine.freed.send_replace(());
+                        // Who hears the wish first lets go by itself, and so did whom an earlier try told.
+                        freed |= seized || told.canceled_by == by;
                     }
                 }
             }
@@ -80,7 +88,7 @@ impl Driver {
         if self.command.verb != Verb::Promote {
             others = self.ended(others).await?;
         }
-        self.command.answer = report::acted(&self.command, &others);
+        self.command.answer = report::acted(&self.command, &others, freed);
         Ok(Done::Yes(count(others.len() as u64, "command")))
     }
 
@@ -164,6 +172,7 @@ impl Driver {
         };
         let locks = self.engine.ledger.locks().await?;
         let lock = locks.into_iter().find(|lock| lock.target == target);
+        self.command.target = Some(target.clone());
         Ok(match lock.and_then(|lock| lock.holder) {
             Some(holder) => self.may_unlock(&target, &holder).await?.map(|()| vec![holder]),
             None => Err(Failure::new(Reason::NotFound, format!("nobody holds the lock of {}", environment.as_str()))

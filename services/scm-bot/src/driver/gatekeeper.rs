@@ -32,6 +32,9 @@ impl Driver {
     /// Who may, and is the pull request fit for it?
     pub(super) async fn gate(&mut self) -> Result<Done, Failure> {
         let engine = Arc::clone(&self.engine);
+        if self.command.verb == Verb::Cancel && self.choose_commands().await?.is_ok() && self.all_own().await? {
+            return Ok(Done::Yes(String::new()));
+        }
         let has = engine.github.permission(&self.meter, &self.command.repository, &self.command.actor).await?;
         let has = gate::permission(&has);
         let reads = matches!(self.command.verb, Verb::Status | Verb::Why | Verb::Help);
@@ -41,6 +44,7 @@ impl Driver {
             return Ok(Done::Yes(String::new()));
         }
         let mut look = self.fresh_look().await?;
+        self.command.pull.get_or_insert_with(|| look.pull.clone());
         let mut said = Vec::new();
         if self.command.verb == Verb::Retry {
             rule!(self.take_up(&mut said).await?);
@@ -73,12 +77,9 @@ impl Driver {
             rule!(self.owned(target).await?);
         }
         let force = command.options().force && verb.merges();
-        let mut rules = policy.rules(verb.as_str(), force);
+        let rules = policy.rules(verb.as_str(), force);
         if verb.acts_on_commands() {
             rule!(self.choose_commands().await?);
-            if verb == Verb::Cancel && self.all_own().await? {
-                rules.clear();
-            }
         }
         for rule in &rules {
             rule!(self.rule(&command, has, rule, &look, false).await?);

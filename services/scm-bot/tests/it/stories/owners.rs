@@ -1,10 +1,19 @@
 //! Several repositories and one place to deploy to: whose it is.
 
+use std::time::Duration;
+
 use kfops_core::Reason;
-use kfops_scm_bot::command::{Command, State};
+use kfops_scm_bot::{
+    command::{Command, State},
+    ports::Lock,
+};
 
 use super::{PRODUCTION, message, reason};
-use crate::sim::Sim;
+use crate::sim::{
+    Sim,
+    gate::{Port, Weather},
+    rng::Rng,
+};
 
 fn moves_to(sim: &Sim, repository: &str) {
     sim.look(|state| state.hub.repository = repository.to_owned());
@@ -102,4 +111,42 @@ fn what_is_not_allowed_is_not_heard() {
     });
     moves_to(&sim, "o/r");
     assert_eq!(sim.told(1, "author", "/build").state, State::Succeeded);
+}
+
+#[test]
+fn a_lock_is_taken_whatever_the_record_of_its_holder_says() {
+    let mut sim = Sim::new();
+    // As one that cannot be read: it looks as if it had ended, and names no target.
+    let holder = sim.told(2, "author", "/build").id;
+    sim.look(|state| {
+        let since = state.hub.comments[0].at;
+        let lock = Lock { target: PRODUCTION.into(), holder: Some(holder.clone()), fence: 7, since, queue: Vec::new() };
+        state.book.locks.insert(PRODUCTION.into(), lock);
+    });
+    assert_eq!(sim.told(1, "boss", "/unlock").state, State::Succeeded);
+    let said = sim.look(|state| state.hub.said().pop().unwrap());
+    assert!(said.contains(&format!("The lock of `{PRODUCTION}` was taken from /build (`{holder}`)")), "{said}");
+    assert_eq!(sim.look(|state| state.book.locks[PRODUCTION].holder.clone()), None);
+    assert_eq!(sim.told(1, "author", "/ship").state, State::Succeeded);
+}
+
+#[test]
+fn what_is_ones_own_is_canceled_while_github_is_away() {
+    let mut sim = Sim::new();
+    sim.look(|state| state.jobs.held.insert("builds"));
+    let build = sim.ask(1, "author", "/build");
+    sim.until(&build, |command| command.begun() && command.posted.check.is_some());
+    let (now, rng) = (sim.world.time.passed(), Rng::new(1));
+    let until = now + Duration::from_secs(300);
+    let away = vec![(Port::GitHub, Duration::ZERO, until)];
+    sim.world.gate().weather = Some(Weather { rng, refused: 0, lost: 0, hangs: 0, away, until });
+    // Somebody else's rights are GitHub's to say.
+    let other = sim.ask(1, "mate", "/cancel");
+    sim.pass(Duration::from_secs(60));
+    assert_eq!((sim.get(&build).outcome, sim.get(&other).outcome), (None, None));
+    sim.ask(1, "author", "/cancel");
+    sim.until(&build, |command| command.outcome.is_some());
+    assert_eq!(sim.get(&build).outcome, Some(State::Canceled));
+    assert!(sim.world.time.passed() < now + Duration::from_secs(90));
+    assert!(sim.settle());
 }
