@@ -215,6 +215,9 @@ pub struct Command {
     /// It waits for another command: for its turn, or for the lock of its target.
     #[serde(default)]
     pub wait: Option<Wait>,
+    /// It is answered only to somebody who may write: it cannot be read, or another one of its comment is answered.
+    #[serde(default)]
+    pub quiet: bool,
     /// The target whose lock it holds or held; of `/unlock`, whose it takes.
     pub target: Option<String>,
     /// The fence of that lock.
@@ -270,6 +273,7 @@ impl Command {
             acts_on: Vec::new(),
             retry_of: None,
             wait: None,
+            quiet: false,
             target: None,
             fence: 0,
             annotations: Vec::new(),

@@ -17,6 +17,7 @@ use crate::{
     command::{Command, Repository},
     driver::Driver,
     line::Line,
+    manners::Manners,
     ports::{Filter, GitHub, Ledger, Workers},
     settings::Settings,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Engine {
     pub(crate) tracer: Tracer,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) turns: Line,
+    /// Whom the bot answers.
+    pub(crate) manners: Manners,
     /// Changes whenever the lock of a target may have been freed.
     pub(crate) freed: watch::Sender<()>,
     pub(crate) watchers: Mutex<HashMap<String, watch::Sender<Option<Command>>>>,

@@ -83,6 +83,7 @@ impl Intake {
         if let Some(late) = late {
             for command in &mut commands {
                 command.unreadable.get_or_insert_with(|| too_late(late));
+                command.quiet = true;
             }
         }
         // What started nothing is remembered by its GUID alone.
@@ -109,6 +110,7 @@ impl Intake {
     fn commands_of(&self, comment: Comment, webhook: &Webhook) -> Vec<Command> {
         let first = webhook.trace.unwrap_or_else(|| self.trace());
         let lines = comment.lines.into_iter().enumerate();
+        let mut answered = false;
         lines
             .map(|(index, line)| {
                 let verb = match &line {
@@ -124,6 +126,8 @@ impl Intake {
                 if index > 0 {
                     command.links.push(first);
                 }
+                command.quiet = answered || command.unreadable.is_some();
+                answered |= !command.quiet;
                 command
             })
             .collect()

@@ -19,6 +19,7 @@ mod intake;
 mod line;
 pub mod lineage;
 pub mod local;
+mod manners;
 pub mod ports;
 mod recovery;
 pub mod report;

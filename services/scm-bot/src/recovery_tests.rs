@@ -145,6 +145,7 @@ impl World {
             tracer: Tracer::disabled(),
             lifecycle: Lifecycle::new(),
             turns: Line::default(),
+            manners: crate::manners::Manners::default(),
             freed: tokio::sync::watch::channel(()).0,
             watchers: Mutex::default(),
             wishes: Mutex::default(),

@@ -55,6 +55,8 @@ pub struct GitHubSettings {
     pub bot_login: Option<String>,
     /// Repositories whose commands are taken, `owner/name` or `owner/*`. None: all that the credentials reach.
     pub allow: Vec<String>,
+    /// Most answers in an hour to somebody without write permission. Further commands are taken, and not answered.
+    pub answers_per_hour: usize,
     /// Repositories, `owner/name`, whose webhooks are asked for deliveries that never arrived. An App needs none: it knows
     /// where it is installed.
     pub repositories: Vec<String>,
@@ -199,6 +201,7 @@ impl Default for GitHubSettings {
             token: None,
             bot_login: None,
             allow: Vec::new(),
+            answers_per_hour: 20,
             repositories: Vec::new(),
             merge_method: MergeMethod::default(),
             write_interval: HumanDuration::from_secs(5),

@@ -37,6 +37,9 @@ impl Driver {
         }
         let has = engine.github.permission(&self.meter, &self.command.repository, &self.command.actor).await?;
         let has = gate::permission(&has);
+        let writes = has.is_some_and(|has| has >= Permission::Write);
+        let now = engine.clock.now();
+        engine.manners.right(&self.command.repository, &self.command.actor, now).note(writes, now);
         let reads = matches!(self.command.verb, Verb::Status | Verb::Why | Verb::Help);
         let least = if reads { Permission::Read } else { Permission::Write };
         rule!(gate::actor(&self.command, has, least, ""));

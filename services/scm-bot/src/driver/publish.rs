@@ -8,12 +8,14 @@ use std::{
 };
 
 use kfops_core::{Failure, Reason};
+use kfops_project::Permission;
 use tokio::task::JoinHandle;
 
 use super::{Driver, Flow};
 use crate::{
     command::{Command, State},
     engine::{Engine, passing},
+    gate,
     ports::{DeploymentState, Found, Meter, Post, PostOutcome, Written},
     report::{check_run, comment, deployment, marker},
     verb::Verb,
@@ -31,6 +33,8 @@ pub(super) struct Publisher {
     shown: u64,
     /// This process knows what stands on GitHub; otherwise it looks before it writes something new.
     known: bool,
+    /// Whether the last word is said.
+    speaks: Option<bool>,
     under_way: Option<JoinHandle<Writing>>,
 }
 
@@ -98,7 +102,11 @@ impl Driver {
 
     /// The last word. Tried until GitHub hears it, or patience is over.
     pub(super) async fn report(&mut self) -> Result<Flow, Failure> {
-        let said = self.last_word().await;
+        let said = match self.speaks().await {
+            Ok(true) => self.last_word().await,
+            Ok(false) => Ok(()),
+            Err(failure) => Err(failure),
+        };
         self.count();
         match said {
             Err(failure) if passing(&failure) && self.patient() => return Ok(self.pause_after(&failure).await),
@@ -109,6 +117,37 @@ impl Driver {
         self.command.posted.finished = true;
         self.engine.save(&mut self.command).await?;
         Ok(Flow::On)
+    }
+
+    /// Whether the last word is said. Decided once.
+    async fn speaks(&mut self) -> Result<bool, Failure> {
+        if self.command.posted.comment_intended {
+            return Ok(true);
+        }
+        if let Some(speaks) = self.publisher.speaks {
+            return Ok(speaks);
+        }
+        let writes = self.writes().await?;
+        let (engine, command) = (&self.engine, &self.command);
+        let most = engine.settings.github.answers_per_hour;
+        let speaks = writes || (!command.quiet && engine.manners.answer(&command.actor, engine.clock.now(), most));
+        if !speaks {
+            tracing::info!(command = command.id, actor = command.actor, "not answered: may not write");
+        }
+        self.publisher.speaks = Some(speaks);
+        Ok(speaks)
+    }
+
+    /// Whether the actor may write to the repository, as far as it matters for what is said.
+    pub(super) async fn writes(&mut self) -> Result<bool, Failure> {
+        let engine = Arc::clone(&self.engine);
+        let (repository, actor) = (&self.command.repository, &self.command.actor);
+        let now = engine.clock.now();
+        let ask = async {
+            let has = engine.github.permission(&self.meter, repository, actor).await?;
+            Ok(gate::permission(&has).is_some_and(|has| has >= Permission::Write))
+        };
+        engine.manners.right(repository, actor, now).get(now, ask).await
     }
 
     async fn last_word(&mut self) -> Result<(), Failure> {

@@ -39,7 +39,12 @@ impl Driver {
         }
         self.command.step_mut(Stage::Gate).message = report::waits_for_turn(&holder);
         self.keep_wait(began).await?;
-        self.publish_progress().await?;
+        // The gate has not been asked yet, and strangers are not told that they wait.
+        match self.writes().await {
+            Ok(true) => self.publish_progress().await?,
+            Ok(false) => {}
+            Err(failure) => tracing::info!(command = self.command.id, %failure, "not shown that it waits"),
+        }
         Ok(Flow::On)
     }
 

@@ -13,6 +13,9 @@ const LARGEST_ANSWER: usize = 16 << 20;
 /// GitHub's own media type.
 const JSON: &str = "application/vnd.github+json";
 
+/// Name of a write that does nothing but answer, so that merges and last words of work go ahead of it.
+pub(super) const ANSWER: &str = "mutation answer";
+
 /// As whom, and about what.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum About<'a> {
@@ -50,6 +53,8 @@ pub(super) struct Call<'a> {
     pub(super) largest: usize,
     /// Ask whether the answer has changed, and keep it.
     pub(super) keep: bool,
+    /// A write that others go ahead of.
+    pub(super) later: bool,
     /// The answer takes long to arrive.
     pub(super) long: bool,
 }
@@ -67,6 +72,7 @@ impl<'a> Call<'a> {
             accept: JSON,
             largest: LARGEST_ANSWER,
             keep: false,
+            later: name == ANSWER,
             long: false,
         }
     }

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,11 +33,47 @@ pub(super) struct Lanes(Mutex<HashMap<String, Arc<Lane>>>);
 /// When the next write to a repository is due, if they came at the even pace.
 type Due = Arc<tokio::sync::Mutex<Option<Instant>>>;
 
+/// Where the writers of a repository line up.
+#[derive(Default)]
+struct Door {
+    due: Due,
+    /// How many wait whom others let go ahead.
+    first: AtomicUsize,
+}
+
+/// One that others let go ahead, for as long as it waits.
+struct First<'a>(&'a AtomicUsize);
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Door {
+    async fn enter(&self, later: bool) -> OwnedMutexGuard<Option<Instant>> {
+        if !later {
+            self.first.fetch_add(1, Ordering::Relaxed);
+            let _waits = First(&self.first);
+            return Arc::clone(&self.due).lock_owned().await;
+        }
+        loop {
+            let due = Arc::clone(&self.due).lock_owned().await;
+            if self.first.load(Ordering::Relaxed) == 0 {
+                return due;
+            }
+            // To the end of the line.
+            drop(due);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// One lane.
 pub(super) struct Lane {
     slots: Arc<Semaphore>,
     shut: Mutex<Shut>,
-    writers: Mutex<HashMap<String, Due>>,
+    writers: Mutex<HashMap<String, Arc<Door>>>,
 }
 
 #[derive(Default)]
@@ -79,8 +118,8 @@ impl Lane {
         }
         let mut writer = None;
         if let (false, About::Repository(repository)) = (call.reads, call.about) {
-            let due = self.writer(&repository.to_string().to_ascii_lowercase());
-            let mut due = timeout_at(deadline, due.lock_owned()).await.map_err(|_| tempo.patience)?;
+            let door = self.writer(&repository.to_string().to_ascii_lowercase());
+            let mut due = timeout_at(deadline, door.enter(call.later)).await.map_err(|_| tempo.patience)?;
             let now = Instant::now();
             let earliest = due.map_or(now, |due| due.checked_sub(tempo.spacing * tempo.burst).unwrap_or(now));
             if earliest > deadline {
@@ -114,10 +153,10 @@ impl Lane {
         until.filter(|until| *until > Instant::now())
     }
 
-    fn writer(&self, repository: &str) -> Due {
+    fn writer(&self, repository: &str) -> Arc<Door> {
         let mut writers = locked(&self.writers);
         if writers.len() >= MOST {
-            writers.retain(|_, due| Arc::strong_count(due) > 1);
+            writers.retain(|_, door| Arc::strong_count(door) > 1 || Arc::strong_count(&door.due) > 1);
         }
         Arc::clone(writers.entry(repository.to_owned()).or_default())
     }
@@ -180,6 +219,31 @@ mod tests {
         let turn = lane.enter(&call, &tempo, start + tempo.patience).await.ok().unwrap();
         assert!(lane.enter(&call, &tempo, start + tempo.patience).await.is_err(), "two writes at once");
         drop(turn);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_merge_goes_ahead_of_answers() {
+        let (lane, tempo) = lane();
+        let repository = Repository::parse("o/r").unwrap();
+        let (order, deadline) = (Arc::new(Mutex::new(Vec::new())), Instant::now() + Duration::from_secs(900));
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..100 {
+            let (lane, tempo, repository, order) = (Arc::clone(&lane), tempo, repository.clone(), Arc::clone(&order));
+            tasks.spawn(async move {
+                // The last to come.
+                let name = if number == 99 { "PUT merge" } else { super::super::call::ANSWER };
+                let call = Call::graphql(name, About::Repository(&repository), false, serde_json::Value::Null);
+                sleep_until(Instant::now() + Duration::from_millis(10 * number)).await;
+                let turn = lane.enter(&call, &tempo, deadline).await.ok().unwrap();
+                locked(&order).push(name);
+                sleep_until(Instant::now() + Duration::from_millis(200)).await;
+                drop(turn);
+            });
+        }
+        tasks.join_all().await;
+        let order = locked(&order);
+        let place = order.iter().position(|name| *name == "PUT merge").unwrap();
+        assert!(order.len() == 100 && place < 10, "place {place}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    call::{About, Call},
+    call::{ANSWER, About, Call},
     client::GitHubClient,
     failure::{absent, accepted, json},
     graphql::{Document, Reply},
@@ -76,7 +76,10 @@ impl GitHubClient {
         let batch = self.batch(meter, on, post, deployment.as_ref()).await?;
         if !batch.parts.is_empty() {
             let text = format!("mutation Post({}){{{}}}", batch.heads, batch.parts);
-            let reply = self.mutate(meter, on.0, "mutation post", &text, Value::Object(batch.variables)).await?;
+            let first = post.comment.as_ref().is_some_and(|comment| comment.id.is_none());
+            let answers = first && post.check.is_none() && post.deployment.is_none();
+            let name = if answers { ANSWER } else { "mutation post" };
+            let reply = self.mutate(meter, on.0, name, &text, Value::Object(batch.variables)).await?;
             let part = |name: &str, shown: &str, needs: &str| self.part(on, &reply, name, shown, needs);
             if let Some(comment) = &post.comment {
                 let shown = if comment.id.is_some() { "issueComment/id" } else { "commentEdge/node/id" };

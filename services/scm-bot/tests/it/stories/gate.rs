@@ -162,3 +162,47 @@ fn commands_that_are_too_many_are_answered() {
         said.iter().filter(|body| body.contains("this comment has 13 commands") && body.contains("at most 10"));
     assert_eq!(answers.count(), 1, "{said:#?}");
 }
+
+#[test]
+fn strangers_are_answered_once_a_comment_and_not_for_ever() {
+    let mut sim = Sim::asleep();
+    sim.settings.github.answers_per_hour = 3;
+    let ended = |sim: &mut Sim, user: &str, body: &str| {
+        let before = sim.look(|state| (state.hub.said().len(), state.hub.calls.len()));
+        for id in sim.comment(1, user, body) {
+            assert!(sim.ended(&id).posted.finished);
+        }
+        let after = sim.look(|state| (state.hub.said().len(), state.hub.calls.len()));
+        (after.0 - before.0, after.1 - before.1)
+    };
+    // A comment of typos costs one look at who it is.
+    assert_eq!(ended(&mut sim, "stranger", &"/biuld\n".repeat(13)), (0, 1));
+    assert_eq!(ended(&mut sim, "stranger", "/biuld\n/help\n/help\n/status").0, 1);
+    let said = sim.look(|state| state.hub.said().pop().unwrap());
+    assert!(said.contains("| `/ship "), "the first that can be read: {said}");
+    assert_eq!(ended(&mut sim, "stranger", "/build\n/deploy\n/ship").0, 1);
+    assert_eq!(ended(&mut sim, "stranger", "/help").0, 1);
+    assert_eq!(ended(&mut sim, "stranger", "/help").0, 0);
+    // Those who may write are answered whatever they write.
+    assert_eq!(ended(&mut sim, "author", "/biuld\n/help\n/deploy now").0, 3);
+    sim.pass(std::time::Duration::from_secs(3600));
+    assert_eq!(ended(&mut sim, "stranger", "/help").0, 1);
+}
+
+#[test]
+fn strangers_are_not_told_that_they_wait() {
+    let mut sim = Sim::new();
+    sim.look(|state| state.jobs.held.insert("builds"));
+    let build = sim.ask(1, "author", "/build");
+    sim.until(&build, |command| command.posted.check.is_some());
+    let foreign = sim.comment(1, "stranger", "/build\n/build");
+    let own = sim.ask(1, "mate", "/build");
+    sim.until(&own, |command| command.posted.comment.is_some());
+    assert_eq!(sim.look(|state| state.hub.said().len()), 2);
+    sim.look(|state| state.jobs.held.clear());
+    for id in &foreign {
+        assert_eq!(reason(&sim.ended(id)), Reason::PermissionDenied);
+    }
+    sim.ended(&own);
+    assert_eq!(sim.look(|state| state.hub.said().len()), 3);
+}
