@@ -171,6 +171,20 @@ const STORIES: &[Story] = &[
     Story { name: "help", before: nothing, then: |sim| drop(ask(sim, "/help")) },
     Story { name: "a typo", before: nothing, then: |sim| drop(ask(sim, "/biuld")) },
     Story { name: "a stranger", before: nothing, then: |sim| drop(sim.ask(1, "stranger", "/ship")) },
+    Story {
+        name: "a stranger's several",
+        before: nothing,
+        then: |sim| drop(sim.comment(1, "stranger", "/biuld\n/help\n/ship")),
+    },
+    Story {
+        name: "a target of another repository",
+        before: |sim| drop(sim.told(1, "author", "/ship")),
+        then: |sim| {
+            sim.look(|state| state.hub.repository = "p/q".into());
+            sim.ask(2, "author", "/ship");
+            sim.ask(2, "boss", "/rollback");
+        },
+    },
     Story { name: "several", before: live, then: |sim| drop(sim.comment(1, "author", "/build\n/run\n/help")) },
     Story {
         name: "unlock",
