@@ -5,7 +5,14 @@ use kfops_core::Reason;
 use kfops_proto::command::{self as pb, State, Verb};
 use kfops_rpc::failure_of;
 
-use crate::world::{World, comment_payload};
+use crate::{
+    sim::{
+        gate::{Port, Weather},
+        hub::DAY,
+        rng::Rng,
+    },
+    world::{World, comment_payload},
+};
 
 #[tokio::test]
 async fn a_delivery_counts_once() {
@@ -109,4 +116,36 @@ async fn logs_are_read_in_pieces() {
     assert_eq!(sizes, [65_536, 34_464]);
     let request = pb::ReadCommandLogRequest { name: command.name, step: "gate".into() };
     assert_eq!(failure_of(&world.commands().read_command_log(request).await.unwrap_err()).reason, Reason::NotFound);
+}
+
+#[tokio::test]
+async fn repositories_that_are_not_allowed_are_refused() {
+    let world = World::set(None, None, |settings| settings.github.allow = vec!["team/*".into()]).await;
+    let status = world.commands().create_command(create("my-build", Verb::Build, "author")).await.unwrap_err();
+    let failure = failure_of(&status);
+    assert_eq!(failure.reason, Reason::PolicyRefused);
+    assert!(failure.action.contains("github.allow"), "{failure:?}");
+    assert!(world.sim.with(|state| state.hub.calls.is_empty()));
+}
+
+#[tokio::test]
+async fn ones_own_command_is_canceled_while_github_is_away() {
+    let world = World::new().await;
+    world.sim.with(|state| state.jobs.held.insert("builds"));
+    let mut client = world.commands();
+    client.create_command(create("my-build", Verb::Build, "author")).await.unwrap();
+    let mut watch = client.watch_command(pb::WatchCommandRequest { name: "commands/my-build".into() }).await.unwrap();
+    while watch.get_mut().message().await.unwrap().unwrap().state() != State::Running {}
+    let (rng, away) = (Rng::new(1), vec![(Port::GitHub, std::time::Duration::ZERO, DAY)]);
+    world.sim.gate().weather = Some(Weather { rng, refused: 0, lost: 0, hangs: 0, away, until: DAY });
+    let cancel = |actor: &str| {
+        let mut request = tonic::Request::new(pb::CancelCommandRequest { name: "commands/my-build".into() });
+        request.metadata_mut().insert("kfops-actor", actor.parse().unwrap());
+        request
+    };
+    let status = client.cancel_command(cancel("boss")).await.unwrap_err();
+    assert_eq!(failure_of(&status).reason, Reason::GithubUnavailable);
+    client.cancel_command(cancel("author")).await.unwrap();
+    world.sim.gate().weather = None;
+    assert_eq!(world.ended("commands/my-build").await.state(), State::Canceled);
 }

@@ -35,6 +35,14 @@ impl World {
     }
 
     pub(crate) async fn with(tracing_endpoint: Option<String>, workers: Option<Arc<dyn Workers>>) -> Self {
+        Self::set(tracing_endpoint, workers, |_| ()).await
+    }
+
+    pub(crate) async fn set(
+        tracing_endpoint: Option<String>,
+        workers: Option<Arc<dyn Workers>>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let sim = SimWorld::new(true);
         sim.time.enter();
         sim.with(|state| state.jobs.hurry());
@@ -42,6 +50,7 @@ impl World {
         settings.github.write_interval = HumanDuration::from_secs(0);
         settings.recovery.every = HumanDuration::from_secs(0);
         settings.ledger.compact_every = HumanDuration::from_secs(0);
+        change(&mut settings);
         let lifecycle = Lifecycle::new();
         let tracer = Tracer::new("kfops-scm-bot", tracing_endpoint.as_deref()).unwrap();
         let mut ports = ports(&sim, &Arc::default(), tracer, 1);
