@@ -30,6 +30,7 @@ impl World {
         let (bot, life) = (Bot::default(), Lifecycle::new());
         let mut settings = Settings { scm_bot: bot.serve(&life).await, ..Settings::default() };
         settings.webhook.secrets.push(Secret::new("secret"));
+        settings.api.loopback_user = Some("local".into());
         let service = Service::build(settings, Ports::local(Tracer::disabled())).await.unwrap();
         let (listener, address) = kfops_rpc::bind("127.0.0.1:0").await.unwrap();
         tokio::spawn(service.serve(listener, life.clone()));
