@@ -19,6 +19,7 @@ mod line;
 pub mod lineage;
 pub mod local;
 pub mod ports;
+pub mod push;
 mod recovery;
 pub mod report;
 pub mod repository;

@@ -1,6 +1,9 @@
 //! Nothing that GitHub sent is lost, nothing is taken twice, and nothing old is done.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +30,9 @@ struct Sent {
     deliveries: Vec<(SentDelivery, Bytes)>,
     refuses: Option<Failure>,
     payload_refuses: Option<Failure>,
+    comment_refuses: Option<Failure>,
+    /// As they stand.
+    comments: BTreeMap<u64, String>,
     fetched: Vec<String>,
 }
 
@@ -91,6 +97,12 @@ impl GitHub for Listed {
     }
     async fn move_label(&self, _: &Meter, _: (&Repository, u64), _: &str) -> Result<Vec<u64>, Failure> {
         away()
+    }
+    async fn comment(&self, _: &Meter, _: &Repository, id: u64) -> Result<Option<String>, Failure> {
+        self.with(|data| match data.comment_refuses.clone() {
+            Some(failure) => Err(failure),
+            None => Ok(data.comments.get(&id).cloned()),
+        })
     }
     async fn pull_request(&self, _: &Meter, _: &Repository, _: u64) -> Result<PullRequest, Failure> {
         away()
@@ -169,9 +181,11 @@ impl World {
     fn comments(&self, guid: &str, id: u64, body: &str, at: SystemTime) {
         let payload = json!({
             "action": "created", "issue": {"number": 1, "pull_request": {}},
-            "comment": {"id": id, "body": body, "user": {"login": "author", "type": "User"}},
+            "comment": {"id": id, "body": body, "user": {"login": "author", "type": "User"},
+                        "created_at": humantime::format_rfc3339_seconds(at).to_string()},
             "repository": {"full_name": "o/r"}, "sender": {"login": "author", "type": "User"},
         });
+        self.github.with(|data| data.comments.insert(id, body.to_owned()));
         self.github.send(guid, "issue_comment", &payload, at);
     }
 
