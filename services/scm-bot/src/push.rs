@@ -66,7 +66,8 @@ impl Command {
     /// already.
     #[must_use]
     pub fn unmeant(&self) -> bool {
-        self.superseded_by.is_some() && self.superseded_by.as_deref() == self.pull.as_ref().map(|pull| pull.head.as_str())
+        self.superseded_by.is_some()
+            && self.superseded_by.as_deref() == self.pull.as_ref().map(|pull| pull.head.as_str())
     }
 
     /// Whether it ends because of a push.

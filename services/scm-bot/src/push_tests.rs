@@ -115,11 +115,8 @@ fn what_is_under_way_goes_on_with_the_commit_that_was_meant_and_ends_with_anothe
         assert!(!unmeant.overtaken(&push("newer", 12), "newer", at(1000)));
         assert!(unmeant.unmeant());
         let action = decide(&unmeant, observed);
-        let ends = if stage.collection().is_some() {
-            Action::Cancel(stage)
-        } else {
-            Action::Conclude(State::Superseded)
-        };
+        let ends =
+            if stage.collection().is_some() { Action::Cancel(stage) } else { Action::Conclude(State::Superseded) };
         assert_eq!(action, ends, "{stage:?}");
         unmeant.step_mut(stage).state = StepState::Canceled;
         assert_eq!(decide(&unmeant, observed), Action::Conclude(State::Superseded));

@@ -128,8 +128,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// Keeps a delivery that tells of a push, the push if it is the newest of its pull request, and in the open commands
     /// what it means for them (`Command::overtaken`), all or nothing: those that changed, as stored. None: it was accepted
     /// before.
-    async fn accept_push(&self, delivery: Delivery, push: Push, now: SystemTime)
-    -> Result<Option<Vec<Command>>, Failure>;
+    async fn accept_push(
+        &self,
+        delivery: Delivery,
+        push: Push,
+        now: SystemTime,
+    ) -> Result<Option<Vec<Command>>, Failure>;
     /// Keeps a command from the API.
     async fn create(&self, command: Command) -> Result<Created, Failure>;
     /// The command as it stands.

@@ -22,13 +22,31 @@ pub(crate) enum Way {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Comment { pull: u64, user: &'static str, body: String, way: Way },
-    Push { pull: u64, head: String, way: Way },
-    Press { nth: u64, button: &'static str, user: &'static str },
+    Comment {
+        pull: u64,
+        user: &'static str,
+        body: String,
+        way: Way,
+    },
+    Push {
+        pull: u64,
+        head: String,
+        way: Way,
+    },
+    Press {
+        nth: u64,
+        button: &'static str,
+        user: &'static str,
+    },
     Skew(i64),
     Fails(&'static str),
     MergeRefused,
     Approve(u64),
+    /// The author of a comment deletes it, or writes something else into it.
+    TakeBack {
+        nth: u64,
+        instead: Option<&'static str>,
+    },
     Crash,
 }
 
@@ -122,8 +140,8 @@ impl Scenario {
         }
         for number in 0..rng.below(6) {
             let at = Duration::from_millis(rng.below(span * 1000));
-            let event = match rng.below(8) {
-                0 | 1 => {
+            let event = match rng.below(11) {
+                0 | 1 | 9 => {
                     let pull = rng.between(1, pulls);
                     Event::Push { pull, head: format!("{:x}{:x}", 10 + number, pull).repeat(20), way: way(&mut rng) }
                 }
@@ -132,6 +150,9 @@ impl Scenario {
                 4 => Event::Fails(rng.pick(&["builds", "pipelineVersions", "runs", "rollouts"])),
                 5 => Event::MergeRefused,
                 6 => Event::Approve(rng.between(1, pulls)),
+                7 => {
+                    Event::TakeBack { nth: rng.below(8), instead: rng.pick(&[None, Some("never mind"), Some("/ship")]) }
+                }
                 _ => Event::Crash,
             };
             events.push((at, event));
@@ -170,7 +191,8 @@ impl Scenario {
 }
 
 fn way(rng: &mut Rng) -> Way {
-    let later = Duration::from_millis(rng.below(30_000));
+    let most = rng.pick(&[3_000, 30_000, 300_000]);
+    let later = Duration::from_millis(rng.below(most));
     match rng.below(10) {
         0 => Way::Late(later),
         1 => Way::Twice(later),
