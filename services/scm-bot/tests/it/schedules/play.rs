@@ -178,7 +178,9 @@ fn happen(sim: &mut Sim, event: &Event, later: &mut Vec<Later>) {
         Event::TakeBack { nth, instead } => sim.look(|state| {
             let people = state.hub.comments.iter().filter(|comment| comment.user != BOT);
             let ids: Vec<u64> = people.map(|comment| comment.id).collect();
-            if let Some(id) = ids.get(usize::try_from(*nth).unwrap_or(0) % ids.len().max(1)) {
+            let last = u64::try_from(ids.len()).unwrap_or(0).saturating_sub(1);
+            let nth = usize::try_from(nth.unwrap_or(last)).unwrap_or(0) % ids.len().max(1);
+            if let Some(id) = ids.get(nth) {
                 state.hub.take_back(*id, now, *instead);
             }
         }),

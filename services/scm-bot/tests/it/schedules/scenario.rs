@@ -42,9 +42,9 @@ pub(crate) enum Event {
     Fails(&'static str),
     MergeRefused,
     Approve(u64),
-    /// The author of a comment deletes it, or writes something else into it.
+    /// The author of a comment (None: the last one) deletes it, or writes something else into it.
     TakeBack {
-        nth: u64,
+        nth: Option<u64>,
         instead: Option<&'static str>,
     },
     Crash,
@@ -150,12 +150,17 @@ impl Scenario {
                 4 => Event::Fails(rng.pick(&["builds", "pipelineVersions", "runs", "rollouts"])),
                 5 => Event::MergeRefused,
                 6 => Event::Approve(rng.between(1, pulls)),
-                7 => {
-                    Event::TakeBack { nth: rng.below(8), instead: rng.pick(&[None, Some("never mind"), Some("/ship")]) }
-                }
+                7 => Event::TakeBack {
+                    nth: Some(rng.below(8)),
+                    instead: rng.pick(&[None, Some("never mind"), Some("/ship")]),
+                },
                 _ => Event::Crash,
             };
             events.push((at, event));
+        }
+        if rng.chance(200) {
+            let pull = rng.between(1, pulls);
+            events.extend(race(&mut rng, pull, span));
         }
         events.sort_by_key(|(at, _)| *at);
         let calm = rng.chance(150);
@@ -188,6 +193,26 @@ impl Scenario {
             events,
         }
     }
+}
+
+/// A comment that comes late, and what happens on GitHub before it does: a push whose webhook comes later still, or its
+/// author takes it back.
+fn race(rng: &mut Rng, pull: u64, span: u64) -> Vec<(Duration, Event)> {
+    let millis = Duration::from_millis;
+    let at = millis(rng.below(span * 1000));
+    let late = rng.between(1_000, 20_000);
+    let way = rng.pick(&[Way::Late(millis(late)), Way::Lost]);
+    let body = rng.pick(&["/ship", "/ship", "/ship --canary 5,50", "/build_run", "/build_run\n/deploy"]).to_owned();
+    let comment = (at, Event::Comment { pull, user: rng.pick(&["author", "boss"]), body, way });
+    let then = at + millis(rng.between(1, late));
+    let event = if rng.chance(700) {
+        let later = millis(rng.below(90_000));
+        let way = rng.pick(&[Way::Late(later), Way::Lost, Way::AtOnce]);
+        Event::Push { pull, head: format!("f{pull:x}").repeat(20), way }
+    } else {
+        Event::TakeBack { nth: None, instead: rng.pick(&[None, Some("never mind")]) }
+    };
+    vec![comment, (then, event)]
 }
 
 fn way(rng: &mut Rng) -> Way {
