@@ -178,6 +178,9 @@ pub struct Command {
     pub failure: Option<Failure>,
     /// When it was received.
     pub received: SystemTime,
+    /// When its comment was written, by GitHub's clock: what was pushed after that is not meant. None: it is no comment.
+    #[serde(default)]
+    pub written: Option<SystemTime>,
     /// Last change.
     pub updated: SystemTime,
     /// When the gate let it pass.
@@ -203,7 +206,7 @@ pub struct Command {
     /// Who wants it to end, and how, for people: `@boss wrote /cancel`.
     #[serde(default)]
     pub canceled_by: String,
-    /// The branch has moved on to this commit.
+    /// The branch has moved on to this commit; the very one that it is about, if that was pushed after its comment.
     #[serde(default)]
     pub superseded_by: Option<String>,
     /// Ids of the commands that `/cancel`, `/promote` or `/unlock` is about.
@@ -257,6 +260,7 @@ impl Command {
             outcome: None,
             failure: None,
             received: now,
+            written: None,
             updated: now,
             started: None,
             ended: None,
@@ -392,7 +396,7 @@ impl Command {
             self.cancel = true;
             self.canceled_by.clone_from(&stored.canceled_by);
         }
-        if self.superseded_by.is_none() {
+        if stored.superseded_by.is_some() {
             self.superseded_by.clone_from(&stored.superseded_by);
         }
     }

@@ -88,16 +88,18 @@ pub fn decide(command: &Command, observed: Observed) -> Action {
     let progress = command.progress(stage);
     match progress {
         StepState::Failed => return Action::Conclude(ending(command, stage)),
-        StepState::Canceled => return Action::Conclude(State::Canceled),
+        StepState::Canceled => {
+            let superseded = command.unmeant() && !command.cancel;
+            return Action::Conclude(if superseded { State::Superseded } else { State::Canceled });
+        }
         _ => {}
     }
-    if command.superseded_by.is_some() && command.verb.uses_code() && !command.begun() {
-        return Action::Conclude(State::Superseded);
-    }
     // Once the model is live, merge and labels follow: a half-told story helps nobody.
-    if command.cancel && !command.progress(Stage::Rollout).done() {
+    let canceled = command.cancel && !command.progress(Stage::Rollout).done();
+    if canceled || command.superseded() {
         let working = progress == StepState::Running && stage.collection().is_some();
-        return if working { Action::Cancel(stage) } else { Action::Conclude(State::Canceled) };
+        let end = if command.superseded() && !command.cancel { State::Superseded } else { State::Canceled };
+        return if working { Action::Cancel(stage) } else { Action::Conclude(end) };
     }
     // Who ends what is their own need not wait for GitHub.
     if command.pull.is_none() && !matches!(command.verb, Verb::Help | Verb::Cancel) {

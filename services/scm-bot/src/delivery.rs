@@ -1,6 +1,8 @@
 //! A webhook's payload: what of it is a command. Only what is needed is read, and nothing in it is believed but what
 //! GitHub signs for: who commented what where.
 
+use std::time::SystemTime;
+
 use kfops_core::{Failure, Reason, ResourceId};
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -21,7 +23,11 @@ pub struct Comment {
     pub id: u64,
     /// Who.
     pub actor: String,
-    /// What; never empty.
+    /// When, as GitHub says.
+    pub written: Option<SystemTime>,
+    /// As written.
+    pub body: String,
+    /// What of it are commands; never empty.
     pub lines: Vec<Line>,
 }
 
@@ -38,8 +44,12 @@ pub enum Event {
         repository: Repository,
         /// Where.
         pull_request: u64,
+        /// The head before; empty if GitHub does not say.
+        before: String,
         /// The new head.
         head: String,
+        /// When, as GitHub says.
+        at: Option<SystemTime>,
     },
     /// Somebody pressed a button of a check run.
     Pressed(Press),
@@ -93,6 +103,7 @@ struct CommentBody {
     id: u64,
     body: Option<String>,
     user: Option<User>,
+    created_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -113,11 +124,14 @@ struct PullPayload {
     number: u64,
     pull_request: PullBody,
     repository: RepositoryBody,
+    before: Option<String>,
+    after: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct PullBody {
     head: Head,
+    updated_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -195,8 +209,19 @@ fn read_comment(payload: &[u8], bot_login: &str) -> Result<Option<Event>, Failur
         pull_request: payload.issue.number,
         id: payload.comment.id,
         actor: user.login,
+        written: time(payload.comment.created_at),
+        body,
         lines,
     })))
+}
+
+/// A time as GitHub writes it.
+fn time(text: Option<String>) -> Option<SystemTime> {
+    text.and_then(|text| humantime::parse_rfc3339_weak(&text).ok())
+}
+
+fn is_commit(text: &str) -> bool {
+    (40..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn read_pull(payload: &[u8]) -> Result<Option<Event>, Failure> {
@@ -205,12 +230,15 @@ fn read_pull(payload: &[u8]) -> Result<Option<Event>, Failure> {
     if payload.action != "synchronize" {
         return Ok(None);
     }
-    let head = payload.pull_request.head.sha;
-    if !(40..=64).contains(&head.len()) || !head.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(wrong("pull_request.head.sha is not a commit".to_owned()));
+    // The push that this is about; the branch may have moved again since.
+    let head = payload.after.unwrap_or(payload.pull_request.head.sha);
+    if !is_commit(&head) {
+        return Err(wrong("after or pull_request.head.sha is not a commit".to_owned()));
     }
     let repository = Repository::parse(&payload.repository.full_name).map_err(wrong)?;
-    Ok(Some(Event::Moved { repository, pull_request: payload.number, head }))
+    let before = payload.before.filter(|before| is_commit(before)).unwrap_or_default();
+    let at = time(payload.pull_request.updated_at);
+    Ok(Some(Event::Moved { repository, pull_request: payload.number, before, head, at }))
 }
 
 fn read_check(payload: &[u8], bot_login: &str) -> Result<Option<Event>, Failure> {
@@ -242,6 +270,8 @@ pub fn login(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use serde_json::json;
 
     use super::*;
@@ -250,7 +280,8 @@ mod tests {
         let mut payload = json!({
             "action": "created",
             "issue": {"number": 3, "pull_request": {"url": "x"}, "title": "$(touch x)"},
-            "comment": {"id": 7, "body": "/deploy", "user": {"login": "author", "type": "User"}},
+            "comment": {"id": 7, "body": "/deploy", "user": {"login": "author", "type": "User"},
+                        "created_at": "1970-01-01T00:01:05Z"},
             "repository": {"full_name": "o/r", "owner": {"login": "o"}},
             "sender": {"login": "author", "type": "User"},
         });
@@ -263,6 +294,8 @@ mod tests {
         let read = read("issue_comment", &payload(|_| {}), "kfops[bot]").unwrap();
         let Some(Event::Comment(comment)) = read else { panic!("{read:?}") };
         assert_eq!((comment.pull_request, comment.id, comment.actor.as_str()), (3, 7, "author"));
+        assert_eq!(comment.written, Some(UNIX_EPOCH + Duration::from_secs(65)));
+        assert_eq!(comment.body, "/deploy");
     }
 
     #[test]
@@ -286,13 +319,22 @@ mod tests {
 
     #[test]
     fn a_push_and_a_button_are_read() {
-        let head = "3".repeat(40);
+        let (first, second) = ("3".repeat(40), "4".repeat(40));
+        // By the time it was sent there was another one.
         let pushed = json!({
-            "action": "synchronize", "number": 3, "pull_request": {"head": {"sha": head}},
+            "action": "synchronize", "number": 3, "before": first, "after": second,
+            "pull_request": {"head": {"sha": "5".repeat(40)}, "updated_at": "1970-01-01T00:01:05Z"},
             "repository": {"full_name": "o/r"},
         });
-        let pushed = read("pull_request", &serde_json::to_vec(&pushed).unwrap(), "b").unwrap().unwrap();
-        assert!(matches!(pushed, Event::Moved { pull_request: 3, head: sha, .. } if sha == head));
+        let event = read("pull_request", &serde_json::to_vec(&pushed).unwrap(), "b").unwrap().unwrap();
+        let moved = Event::Moved {
+            repository: Repository::parse("o/r").unwrap(),
+            pull_request: 3,
+            before: first,
+            head: second,
+            at: Some(UNIX_EPOCH + Duration::from_secs(65)),
+        };
+        assert_eq!(event, moved);
         let mut pressed = json!({
             "action": "requested_action", "requested_action": {"identifier": "cancel"},
             "check_run": {"id": 9, "external_id": "c-1"}, "repository": {"full_name": "o/r"},

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use futures::{Stream, StreamExt as _};
@@ -14,11 +14,12 @@ use kfops_telemetry::{Tracer, metrics::COMMANDS_OPEN};
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    command::{Command, Repository},
+    command::Command,
     driver::Driver,
     line::Line,
     manners::Manners,
-    ports::{Filter, GitHub, Ledger, Workers},
+    ports::{Delivery, Filter, GitHub, Ledger, Workers},
+    push::Push,
     settings::Settings,
 };
 
@@ -120,7 +121,7 @@ impl Engine {
                 }
                 return Ok(());
             }
-            // The only other writers are `cancel` and `supersede`.
+            // The only other writers are `cancel` and `pushed`.
             let stored = self.ledger.get(&command.id).await?;
             if stored.state.ended() {
                 return Err(Failure::internal(format!("commands/{} was ended by another process", command.id)));
@@ -143,23 +144,21 @@ impl Engine {
         .await
     }
 
-    /// Tells what was received before `at` and has not begun yet that the branch of its pull request has moved on. What
-    /// came later knows it, and may be about a still newer head.
-    pub(crate) async fn supersede(
-        &self,
-        repository: &Repository,
-        number: u64,
-        head: &str,
-        at: SystemTime,
-    ) -> Result<(), Failure> {
-        for command in self.ledger.open_of(repository, number).await? {
-            // Its head is read at once: without one, it was received a moment before the push or after it.
-            let other = command.pull.as_ref().is_some_and(|pull| pull.head != head);
-            if other && command.received <= at && command.verb.uses_code() && !command.begun() {
-                self.wish(&command.id, |command| command.superseded_by.replace(head.to_owned()).is_none()).await?;
-            }
+    /// Keeps a push with what it means for the commands of its pull request, and tells those. Whether it is new.
+    pub(crate) async fn pushed(&self, delivery: Delivery, push: Push) -> Result<bool, Failure> {
+        let Some(changed) = self.ledger.accept_push(delivery, push, self.clock.now()).await? else { return Ok(false) };
+        for command in changed {
+            self.notify(&command);
+            self.wake(&command.id);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Somebody wrote a wish into its record.
+    fn wake(&self, id: &str) {
+        if let Some(wish) = lock(&self.wishes).get(id) {
+            wish.notify_one();
+        }
     }
 
     /// Writes a wish into a command that has not ended, and wakes its driver.
@@ -172,9 +171,7 @@ impl Engine {
             command.updated = self.clock.now();
             if let Some(stored) = self.ledger.update(command).await? {
                 self.notify(&stored);
-                if let Some(wish) = lock(&self.wishes).get(id) {
-                    wish.notify_one();
-                }
+                self.wake(id);
                 return Ok(stored);
             }
         }

@@ -67,15 +67,20 @@ pub fn branch(command: &Command, policy: &Policy, base: &str, default_branch: &s
     )))
 }
 
-/// The branch moved on before the command was begun.
+/// The branch moved on before the command was begun, or before its head was read.
 #[must_use]
 pub fn superseded(command: &Command) -> Failure {
     let head = command.superseded_by.as_deref().unwrap_or_default();
-    Failure::new(
-        Reason::Superseded,
-        format!("the branch moved on from {} to {} before this was begun", short(command.commit()), short(head)),
-    )
-    .action(format!("write /{} again for the new commit", command.verb.as_str()))
+    let what = if command.written.is_some() {
+        "a commit was pushed after this comment".to_owned()
+    } else {
+        format!("the branch moved on from {} to {} before this was begun", short(command.commit()), short(head))
+    };
+    Failure::new(Reason::Superseded, what).action(format!(
+        "write /{} again to mean {}",
+        command.verb.as_str(),
+        short(head)
+    ))
 }
 
 /// The actor is among the named people.

@@ -14,7 +14,8 @@ use crate::{
     delivery::{self, Comment, Event, Press},
     engine::Engine,
     grammar::Line,
-    ports::{Accepted, Button, Delivery, Entropy},
+    ports::{Accepted, Button, Delivery, Entropy, Meter},
+    push::Push,
     verb::Verb,
 };
 
@@ -32,6 +33,21 @@ pub struct Webhook {
     /// Proposed root span of the first command.
     pub trace: Option<TraceContext>,
 }
+
+impl Webhook {
+    fn kept(self, payload: Bytes) -> Delivery {
+        Delivery { id: self.delivery, event: self.event, payload, received: self.received }
+    }
+}
+
+/// A delivery that was found missing.
+struct Missing {
+    /// How late it is, if too late.
+    late: Option<Duration>,
+}
+
+/// Less than GitHub's clock shows.
+const TICK: Duration = Duration::from_millis(1);
 
 /// What became of a webhook.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,11 +68,16 @@ pub(crate) struct Intake {
 impl Intake {
     /// Returns once the webhook and its commands are stored durably; the commands are then under way.
     pub(crate) async fn take(&self, webhook: Webhook) -> Result<Taken, Failure> {
-        self.take_late(webhook, None).await
+        self.take_as(webhook, None).await
     }
 
-    /// As `take`. With `late`, what it asks for comes too late and is refused: the person is told to ask again.
-    pub(crate) async fn take_late(&self, webhook: Webhook, late: Option<Duration>) -> Result<Taken, Failure> {
+    /// As `take`, for one that was found missing. With `late`, what it asks for comes too late and is refused: the person
+    /// is told to ask again.
+    pub(crate) async fn take_missing(&self, webhook: Webhook, late: Option<Duration>) -> Result<Taken, Failure> {
+        self.take_as(webhook, Some(Missing { late })).await
+    }
+
+    async fn take_as(&self, webhook: Webhook, missing: Option<Missing>) -> Result<Taken, Failure> {
         if !(1..=200).contains(&webhook.delivery.len()) {
             return Err(Failure::new(Reason::InvalidArgument, "it has 1 to 200 characters").on("delivery_id"));
         }
@@ -72,23 +93,24 @@ impl Intake {
         let mut commands = match event {
             _ if ignored => Vec::new(),
             Event::Nothing => Vec::new(),
-            Event::Comment(comment) => self.commands_of(comment, &webhook),
-            Event::Moved { repository, pull_request, head } => {
-                // Before it is stored as seen: told twice is told once.
-                self.engine.supersede(&repository, pull_request, &head, webhook.received).await?;
-                Vec::new()
+            Event::Comment(comment) if missing.is_some() && !self.still_says(&comment).await? => Vec::new(),
+            Event::Comment(comment) => self.commands_of(comment, &webhook, missing.is_some()),
+            Event::Moved { repository, pull_request, before, head, at } => {
+                let push = Push { repository, pull_request, before, head, at: at.unwrap_or(webhook.received) };
+                let new = self.engine.pushed(webhook.kept(Bytes::new()), push).await?;
+                return Ok(Taken { commands: Vec::new(), duplicate: !new });
             }
             Event::Pressed(press) => self.command_of(press, &webhook).await?.into_iter().collect(),
         };
-        if let Some(late) = late {
+        if let Some(Missing { late: Some(late) }) = missing {
             for command in &mut commands {
                 command.unreadable.get_or_insert_with(|| too_late(late));
                 command.quiet = true;
             }
         }
         // What started nothing is remembered by its GUID alone.
-        let payload = if commands.is_empty() { Bytes::new() } else { webhook.payload };
-        let delivery = Delivery { id: webhook.delivery, event: webhook.event, payload, received: webhook.received };
+        let payload = if commands.is_empty() { Bytes::new() } else { webhook.payload.clone() };
+        let delivery = webhook.kept(payload);
         // A duplicate started nothing: it lists nothing, so that nobody hangs a span below a root that is not there.
         let new = match self.engine.ledger.accept(delivery, commands).await? {
             Accepted::New(new) => new,
@@ -106,8 +128,24 @@ impl Intake {
         TraceContext::from_random(self.entropy.trace())
     }
 
+    /// Whether a comment that comes late still stands as it was written: who deleted or changed it meanwhile has seen
+    /// that nothing happened.
+    async fn still_says(&self, comment: &Comment) -> Result<bool, Failure> {
+        let now = self.engine.github.comment(&Meter::default(), &comment.repository, comment.id).await?;
+        let same = now.as_ref() == Some(&comment.body);
+        if !same {
+            let (comment, deleted) = (comment.id, now.is_none());
+            tracing::info!(comment, deleted, "a comment was taken back before it arrived; it starts nothing");
+        }
+        Ok(same)
+    }
+
     /// The commands of a comment. The first takes the proposed root span; the others get one of their own, with a link.
-    fn commands_of(&self, comment: Comment, webhook: &Webhook) -> Vec<Command> {
+    fn commands_of(&self, comment: Comment, webhook: &Webhook, missing: bool) -> Vec<Command> {
+        let written = comment.written.unwrap_or(webhook.received);
+        // GitHub tells seconds. In that of a push, who came here first was first; but one that was missing may have been
+        // written before it.
+        let written = if missing { written.checked_sub(TICK).unwrap_or(written) } else { written };
         let first = webhook.trace.unwrap_or_else(|| self.trace());
         let lines = comment.lines.into_iter().enumerate();
         let mut answered = false;
@@ -123,6 +161,7 @@ impl Intake {
                 let trace = if index == 0 { first } else { self.trace() };
                 let mut command =
                     Command::new(id, verb, on, comment.actor.clone(), origin, trace, webhook.received).reading(line);
+                command.written = Some(written);
                 if index > 0 {
                     command.links.push(first);
                 }

@@ -21,6 +21,7 @@ pub mod lineage;
 pub mod local;
 mod manners;
 pub mod ports;
+pub mod push;
 mod recovery;
 pub mod report;
 pub mod repository;

@@ -99,7 +99,8 @@ impl Recovery {
         let mut sent = sent?;
         let newest = sent.iter().map(|delivery| delivery.delivered).max();
         sent.retain(|delivery| of_interest(delivery) && delivery.delivered >= since);
-        sent.sort_by_key(|delivery| delivery.delivered);
+        // Every push that is listed is known before the first comment is acted on: it may be about an older commit.
+        sent.sort_by_key(|delivery| (delivery.event != "pull_request", delivery.delivered));
         let guids: Vec<_> = sent.iter().map(|delivery| delivery.guid.clone()).collect();
         self.dealt.retain(|guid| guids.contains(guid));
         let missing: HashSet<_> = self.intake.engine.ledger.missing(&guids).await?.into_iter().collect();
@@ -131,7 +132,7 @@ impl Recovery {
             received: delivery.delivered,
             trace: None,
         };
-        let taken = self.intake.take_late(webhook, late).await?;
+        let taken = self.intake.take_missing(webhook, late).await?;
         metrics::counter!(RECOVERED).increment(1);
         tracing::info!(delivery = delivery.guid, event = delivery.event, commands = ?taken.commands, late = late.is_some(), "a delivery that never arrived was recovered");
         Ok(())

@@ -1,6 +1,9 @@
 //! Nothing that GitHub sent is lost, nothing is taken twice, and nothing old is done.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +30,9 @@ struct Sent {
     deliveries: Vec<(SentDelivery, Bytes)>,
     refuses: Option<Failure>,
     payload_refuses: Option<Failure>,
+    comment_refuses: Option<Failure>,
+    /// As they stand.
+    comments: BTreeMap<u64, String>,
     fetched: Vec<String>,
 }
 
@@ -91,6 +97,12 @@ impl GitHub for Listed {
     }
     async fn move_label(&self, _: &Meter, _: (&Repository, u64), _: &str) -> Result<Vec<u64>, Failure> {
         away()
+    }
+    async fn comment(&self, _: &Meter, _: &Repository, id: u64) -> Result<Option<String>, Failure> {
+        self.with(|data| match data.comment_refuses.clone() {
+            Some(failure) => Err(failure),
+            None => Ok(data.comments.get(&id).cloned()),
+        })
     }
     async fn pull_request(&self, _: &Meter, _: &Repository, _: u64) -> Result<PullRequest, Failure> {
         away()
@@ -170,10 +182,21 @@ impl World {
     fn comments(&self, guid: &str, id: u64, body: &str, at: SystemTime) {
         let payload = json!({
             "action": "created", "issue": {"number": 1, "pull_request": {}},
-            "comment": {"id": id, "body": body, "user": {"login": "author", "type": "User"}},
+            "comment": {"id": id, "body": body, "user": {"login": "author", "type": "User"},
+                        "created_at": humantime::format_rfc3339_seconds(at).to_string()},
             "repository": {"full_name": "o/r"}, "sender": {"login": "author", "type": "User"},
         });
+        self.github.with(|data| data.comments.insert(id, body.to_owned()));
         self.github.send(guid, "issue_comment", &payload, at);
+    }
+
+    fn pushes(&self, guid: &str, head: &str, at: SystemTime) {
+        let payload = json!({
+            "action": "synchronize", "number": 1, "repository": {"full_name": "o/r"}, "after": head.repeat(40),
+            "pull_request": {"head": {"sha": head.repeat(40)},
+                             "updated_at": humantime::format_rfc3339_seconds(at).to_string()},
+        });
+        self.github.send(guid, "pull_request", &payload, at);
     }
 
     /// Oldest first.
@@ -209,6 +232,42 @@ async fn what_never_arrived_is_taken_in_the_order_it_was_sent() {
     assert_eq!(world.recovery.look().await, Looked::Completely);
     assert_eq!(world.commands().await.len(), 2);
     assert!(world.fetched().is_empty());
+}
+
+#[tokio::test]
+async fn every_push_is_known_before_a_comment_is_taken() {
+    let mut world = World::new();
+    let now = world.now();
+    world.comments("g-1", 1, "/ship", now - Duration::from_secs(60));
+    world.pushes("g-2", "c", now - Duration::from_secs(50));
+    world.comments("g-3", 3, "/ship", now - Duration::from_secs(40));
+    assert_eq!(world.recovery.look().await, Looked::Completely);
+    assert_eq!(world.fetched(), ["g-2", "g-1", "g-3"]);
+    let by: Vec<_> = world.commands().await.into_iter().map(|command| command.superseded_by).collect();
+    assert_eq!(by, [Some("c".repeat(40)), None]);
+}
+
+#[tokio::test]
+async fn a_comment_that_was_taken_back_is_noted_and_starts_nothing() {
+    let mut world = World::new();
+    for id in 1..=3 {
+        world.comments(&format!("g-{id}"), id, "/deploy", world.now() - Duration::from_secs(1500));
+    }
+    world.github.with(|data| {
+        data.comments.remove(&1);
+        data.comments.insert(2, "never mind".into());
+    });
+    // While nobody knows how it stands, nothing is taken.
+    world.github.with(|data| data.comment_refuses = Some(Failure::new(Reason::GithubUnavailable, "no")));
+    assert_eq!(world.recovery.look().await, Looked::Failed);
+    assert!(world.commands().await.is_empty());
+    world.github.with(|data| data.comment_refuses = None);
+    assert_eq!(world.recovery.look().await, Looked::Completely);
+    let commands = world.commands().await;
+    assert_eq!(commands.len(), 1);
+    assert!(matches!(commands[0].origin, crate::command::Origin::Comment { comment: 3, .. }));
+    let guids = ["g-1", "g-2", "g-3"].map(str::to_owned);
+    assert!(world.engine().ledger.missing(&guids).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -306,14 +365,10 @@ async fn an_old_push_does_not_supersede_what_came_after_it() {
             break;
         }
     }
-    let push = |head: &str| {
-        json!({"action": "synchronize", "number": 1, "pull_request": {"head": {"sha": head.repeat(40)}},
-               "repository": {"full_name": "o/r"}})
-    };
-    world.github.send("g-old", "pull_request", &push("a"), world.now() - 2 * Duration::from_secs(60));
+    world.pushes("g-old", "a", world.now() - 2 * Duration::from_secs(60));
     world.recovery.look().await;
     assert_eq!(ledger.get(&id).await.unwrap().superseded_by, None);
-    world.github.send("g-new", "pull_request", &push("c"), world.now());
+    world.pushes("g-new", "c", world.now());
     world.recovery.look().await;
     assert_eq!(ledger.get(&id).await.unwrap().superseded_by, Some("c".repeat(40)));
 }

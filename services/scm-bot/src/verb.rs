@@ -155,6 +155,12 @@ impl Verb {
         )
     }
 
+    /// Whether what it asks for depends on the commit, also by way of the command that it takes up again.
+    #[must_use]
+    pub const fn about_code(self) -> bool {
+        self.uses_code() || matches!(self, Self::Retry)
+    }
+
     /// Whether it waits for earlier commands of the pull request, and later ones wait for it.
     #[must_use]
     pub const fn takes_turns(self) -> bool {

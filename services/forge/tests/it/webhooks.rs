@@ -28,9 +28,14 @@ async fn a_pull_request_tells_its_life() {
     let edited = receiver.wait("pull_request.edited").await.json();
     assert_eq!(edited["changes"], json!({ "title": { "from": "Deeper trees" }, "body": { "from": "because" } }));
 
+    let written = opened["pull_request"]["updated_at"].as_str().unwrap().to_owned();
+    world.forge.faults().shift_clock(60);
     let after = world.grow("feature", "src/x.py", "1\n").await;
+    world.forge.faults().shift_clock(0);
     let moved = receiver.wait("pull_request.synchronize").await.json();
     assert_eq!((&moved["before"], &moved["after"]), (&before, &json!(after)));
+    // When the push was made, for whoever asks whether a comment was written before it.
+    assert!(moved["pull_request"]["updated_at"].as_str().unwrap() > written.as_str(), "{moved}");
     assert_eq!(receiver.wait("push").await.json()["pusher"]["name"], "author");
 
     let review = json!({ "event": "APPROVE", "body": "good" });

@@ -50,7 +50,7 @@ impl Driver {
                     biased;
                 () = wish.notified() => {
                     self.hear().await?;
-                    if self.command.cancel {
+                    if self.command.cancel || self.command.superseded() {
                         return Ok(Done::Interrupted);
                     }
                 }

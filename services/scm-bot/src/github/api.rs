@@ -50,6 +50,10 @@ impl GitHub for GitHubClient {
         self.payload_of(delivery).await
     }
 
+    async fn comment(&self, meter: &Meter, repository: &Repository, id: u64) -> Result<Option<String>, Failure> {
+        self.read_comment(meter, repository, id).await
+    }
+
     async fn pull_request(&self, meter: &Meter, repository: &Repository, number: u64) -> Result<PullRequest, Failure> {
         self.read_pull(meter, repository, number).await
     }

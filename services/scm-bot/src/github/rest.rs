@@ -53,6 +53,22 @@ impl GitHubClient {
         })
     }
 
+    pub(super) async fn read_comment(
+        &self,
+        meter: &Meter,
+        repository: &Repository,
+        id: u64,
+    ) -> Result<Option<String>, Failure> {
+        let path = format!("/repos/{repository}/issues/comments/{id}");
+        let call = Call::get("GET issue comment", path, About::Repository(repository));
+        let answer = self.transport.send(meter, &call).await?;
+        if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+            return Ok(None);
+        }
+        let comment: wire::CommentOf = json(&call, &accepted(&call, answer)?)?;
+        Ok(Some(comment.body.unwrap_or_default()))
+    }
+
     pub(super) async fn read_permission(
         &self,
         meter: &Meter,

@@ -40,6 +40,11 @@ pub(super) struct Repo {
 }
 
 #[derive(Deserialize)]
+pub(super) struct CommentOf {
+    pub(super) body: Option<String>,
+}
+
+#[derive(Deserialize)]
 pub(super) struct PermissionOf {
     pub(super) permission: String,
     pub(super) role_name: Option<String>,

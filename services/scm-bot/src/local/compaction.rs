@@ -6,7 +6,7 @@ use kfops_core::Failure;
 use rusqlite::{Connection, params};
 
 use super::{
-    records::seconds,
+    records::{millis, seconds},
     writer::{Writer, unavailable},
 };
 use crate::ports::{Compacted, DEPLOYED_KEPT};
@@ -18,6 +18,8 @@ const PAGES: u16 = 1000;
 
 const DELIVERIES: &str =
     "DELETE FROM deliveries WHERE rowid IN (SELECT rowid FROM deliveries WHERE received < ?1 LIMIT ?2)";
+
+const PUSHES: &str = "DELETE FROM pushes WHERE rowid IN (SELECT rowid FROM pushes WHERE at < ?1 LIMIT ?2)";
 
 /// Those that ended, but not the newest that deployed to a target.
 const COMMANDS: &str = "
@@ -39,6 +41,8 @@ pub(super) async fn compact(
     deliveries: SystemTime,
     commands: SystemTime,
 ) -> Result<Compacted, Failure> {
+    let pushes = millis(deliveries);
+    pieces(writer, move |connection| connection.prepare_cached(PUSHES)?.execute(params![pushes, PIECE])).await?;
     let (deliveries, commands) = (seconds(deliveries), seconds(commands));
     let deliveries =
         pieces(writer, move |connection| connection.prepare_cached(DELIVERIES)?.execute(params![deliveries, PIECE]))

@@ -13,14 +13,15 @@ use kfops_core::{Failure, Reason};
 use rusqlite::{Connection, params, types::Value};
 
 use super::{
-    compaction, locks,
-    records::{Stored, Written, find, key, number, of_millis, seconds},
+    compaction, locks, pushes,
+    records::{Stored, Written, find, key, number, of_millis},
     schema,
     writer::{Writer, unavailable},
 };
 use crate::{
     command::{Command, Repository},
     ports::{Accepted, Claim, CommandPage, Compacted, Created, Delivery, Filter, Ledger, Lock, settled},
+    push::Push,
 };
 
 /// The ledger in SQLite. Cheap to clone.
@@ -70,24 +71,27 @@ impl Ledger for SqliteLedger {
         self.0
             .writer
             .change(move |connection| {
-                let added = connection
-                    .prepare_cached("INSERT INTO deliveries (id, event, received, payload) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")
-                    .and_then(|mut insert| {
-                        insert.execute(params![delivery.id, delivery.event, seconds(delivery.received), &delivery.payload[..]])
-                    })
-                    .map_err(unavailable)?;
-                if added == 0 {
+                if !pushes::note(connection, &delivery)? {
                     return Ok(Accepted::Duplicate);
                 }
                 let asked = commands.len();
                 let mut new = Vec::with_capacity(asked);
                 for command in commands {
                     // The same comment may come under another GUID, e.g. from a second hook.
-                    new.extend(command.insert(connection)?);
+                    new.extend(pushes::compared(connection, command)?.insert(connection)?);
                 }
                 Ok(if new.is_empty() && asked > 0 { Accepted::Duplicate } else { Accepted::New(new) })
             })
             .await
+    }
+
+    async fn accept_push(
+        &self,
+        delivery: Delivery,
+        push: Push,
+        now: SystemTime,
+    ) -> Result<Option<Vec<Command>>, Failure> {
+        self.0.writer.change(move |connection| pushes::accept(connection, &delivery, &push, now)).await
     }
 
     async fn create(&self, command: Command) -> Result<Created, Failure> {

@@ -171,6 +171,28 @@ async fn an_older_ledger_keeps_working() {
 }
 
 #[tokio::test]
+async fn a_ledger_without_pushes_gets_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    let born = ledger.born().await.unwrap();
+    ledger.create(command("c-1")).await.unwrap();
+    drop(ledger);
+    let connection = Connection::open(folder.path().join("ledger.db")).unwrap();
+    connection.execute_batch("DROP TABLE pushes; PRAGMA user_version = 1").unwrap();
+    drop(connection);
+    let ledger = open(folder.path());
+    assert_eq!((ledger.born().await.unwrap(), ledger.get("c-1").await.unwrap().version), (born, 1));
+    let push = crate::push::Push {
+        repository: crate::command::Repository::parse("O/R").unwrap(),
+        pull_request: 1,
+        before: "a".into(),
+        head: "b".into(),
+        at: UNIX_EPOCH,
+    };
+    assert_eq!(ledger.accept_push(delivery("p-1"), push, UNIX_EPOCH).await.unwrap(), Some(Vec::new()));
+}
+
+#[tokio::test]
 async fn a_newer_ledger_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));

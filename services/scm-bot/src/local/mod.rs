@@ -4,6 +4,7 @@ mod compaction;
 mod entropy;
 mod ledger;
 mod locks;
+mod pushes;
 mod records;
 mod schema;
 mod writer;

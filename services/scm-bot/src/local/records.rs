@@ -57,6 +57,10 @@ impl Written {
         Ok(Self { columns: Columns::of(&command), command, record })
     }
 
+    pub(super) const fn command(&self) -> &Command {
+        &self.command
+    }
+
     /// None when there is a command of that id.
     pub(super) fn insert(self, connection: &Connection) -> Result<Option<Command>, Failure> {
         let Self { mut command, columns, record } = self;

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Counts the changes of the schema: `PRAGMA user_version`. 0 is the one that did not count yet.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// As it was before the schema was counted.
 const FIRST: &str = "
@@ -55,6 +55,15 @@ CREATE TABLE lock_queue (
 ) STRICT;
 CREATE INDEX lock_queue_of_target ON lock_queue (target, seq);
 CREATE INDEX lock_queue_of_command ON lock_queue (command);
+";
+
+/// The newest push of each pull request that is known: what was written before it is not about it.
+const THIRD: &str = "
+CREATE TABLE pushes (
+  repository TEXT NOT NULL, pull_request INTEGER NOT NULL, head TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (repository, pull_request)
+) STRICT;
+CREATE INDEX pushes_made ON pushes (at);
 ";
 
 /// Keeps other processes out for as long as the file is open: two that drive the same commands do everything twice.
@@ -124,13 +133,16 @@ pub(super) fn migrate(connection: &mut Connection, now: SystemTime) -> Result<()
         return Ok(());
     }
     let transaction = connection.transaction().map_err(unavailable)?;
-    transaction.execute_batch(FIRST).and_then(|()| transaction.execute_batch(SECOND)).map_err(unavailable)?;
-    fill(&transaction)?;
-    // One that has taken anything before its birth was noted counts as old.
-    let old = "EXISTS (SELECT 1 FROM deliveries) OR EXISTS (SELECT 1 FROM commands)";
-    transaction
-        .execute(&format!("INSERT INTO facts VALUES ('born', CASE WHEN {old} THEN 0 ELSE ?1 END)"), [millis(now)])
-        .map_err(unavailable)?;
+    if found == 0 {
+        transaction.execute_batch(FIRST).and_then(|()| transaction.execute_batch(SECOND)).map_err(unavailable)?;
+        fill(&transaction)?;
+        // One that has taken anything before its birth was noted counts as old.
+        let old = "EXISTS (SELECT 1 FROM deliveries) OR EXISTS (SELECT 1 FROM commands)";
+        transaction
+            .execute(&format!("INSERT INTO facts VALUES ('born', CASE WHEN {old} THEN 0 ELSE ?1 END)"), [millis(now)])
+            .map_err(unavailable)?;
+    }
+    transaction.execute_batch(THIRD).map_err(unavailable)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(unavailable)?;
     transaction.commit().map_err(unavailable)?;
     // 2: incremental.

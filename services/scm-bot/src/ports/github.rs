@@ -278,6 +278,8 @@ pub trait GitHub: Send + Sync + 'static {
     async fn deliveries(&self, since: SystemTime) -> Result<Vec<SentDelivery>, Failure>;
     /// The payload of one, as it was signed.
     async fn delivery_payload(&self, delivery: &SentDelivery) -> Result<Bytes, Failure>;
+    /// The text of a comment as it stands now; None when it was deleted.
+    async fn comment(&self, meter: &Meter, repository: &Repository, id: u64) -> Result<Option<String>, Failure>;
     /// A pull request.
     async fn pull_request(&self, meter: &Meter, repository: &Repository, number: u64) -> Result<PullRequest, Failure>;
     /// The permission of a user, as GitHub names it (`none`, `read`, `triage`, `write`, `maintain`, `admin`).

@@ -8,6 +8,7 @@ use kfops_core::Failure;
 
 use crate::{
     command::{Command, Repository},
+    push::Push,
     step::{Stage, StepState},
 };
 
@@ -121,8 +122,18 @@ pub struct Compacted {
 /// What is remembered. A change is durable once its call returns.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Keeps a delivery and its commands, all or nothing. One without commands is new the first time.
+    /// Keeps a delivery and its commands, all or nothing. One without commands is new the first time. A command that was
+    /// written before the newest push that is known is superseded from the beginning.
     async fn accept(&self, delivery: Delivery, commands: Vec<Command>) -> Result<Accepted, Failure>;
+    /// Keeps a delivery that tells of a push, the push if it is the newest of its pull request, and in the open commands
+    /// what it means for them (`Command::overtaken`), all or nothing: those that changed, as stored. None: it was accepted
+    /// before.
+    async fn accept_push(
+        &self,
+        delivery: Delivery,
+        push: Push,
+        now: SystemTime,
+    ) -> Result<Option<Vec<Command>>, Failure>;
     /// Keeps a command from the API.
     async fn create(&self, command: Command) -> Result<Created, Failure>;
     /// The command as it stands.
@@ -157,7 +168,7 @@ pub trait Ledger: Send + Sync + 'static {
     async fn deployed(&self, target: &str, revision: &str) -> Result<Option<Command>, Failure>;
     /// The newest command that brought a revision of a target live: its repository is the one that the target belongs to.
     async fn deployer(&self, target: &str) -> Result<Option<Command>, Failure>;
-    /// Forgets deliveries received before one time, and commands that ended before another, but never a command whose
+    /// Forgets deliveries received and pushes made before one time, and commands that ended before another, but never a command whose
     /// model may still be live: the last 20 that deployed to each target. Locks and their fences stay.
     async fn compact(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure>;
     /// Gives space back: drops the payloads of deliveries received before a time whose commands have all ended (they still

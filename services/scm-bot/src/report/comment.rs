@@ -41,7 +41,8 @@ pub fn comment(command: &Command, now: SystemTime, public_url: Option<&str>) -> 
         out += &failure(command);
         out += "\n\n";
     }
-    if matches!(state(command), State::Refused | State::Superseded) {
+    let nothing_done = state(command) == State::Superseded && !command.begun();
+    if nothing_done || state(command) == State::Refused {
         out += &format!("<sub>{}</sub>\n", by(command));
         return out;
     }

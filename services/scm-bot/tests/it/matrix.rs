@@ -1,7 +1,7 @@
 //! The crash matrix: every verb, killed before and after every effect and every write of its record, and before every
 //! look. Whoever takes over goes on, and in the end the world is as if nobody had died.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use kfops_core::{Failure, Reason};
 use kfops_scm_bot::step::StepState;
@@ -288,6 +288,31 @@ const STORIES: &[Story] = &[
             sim.push(1, &"a".repeat(40));
             sim.until(&waits, |command| command.superseded_by.is_some());
             sim.look(|state| state.jobs.held.clear());
+        },
+    },
+    Story {
+        name: "a push that is told late ends what began with it",
+        before: |sim| {
+            sim.look(|state| state.jobs.held.insert("runs"));
+        },
+        then: |sim| {
+            let now = sim.world.time.now();
+            let comment = sim.look(|state| state.hub.comment(1, "author", "/ship", now));
+            let push = sim.look(|state| state.hub.push(1, &"a".repeat(40), now + Duration::from_secs(1)));
+            sim.deliver(&comment);
+            working(sim, "runs");
+            sim.deliver(&push);
+        },
+    },
+    Story {
+        name: "a comment that comes after the push it did not know",
+        before: nothing,
+        then: |sim| {
+            let now = sim.world.time.now();
+            let comment = sim.look(|state| state.hub.comment(1, "author", "/ship", now));
+            let push = sim.look(|state| state.hub.push(1, &"a".repeat(40), now + Duration::from_secs(1)));
+            sim.deliver(&push);
+            sim.deliver(&comment);
         },
     },
     Story {

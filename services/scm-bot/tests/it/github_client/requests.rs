@@ -97,6 +97,23 @@ async fn a_missing_permission_is_named() {
 }
 
 #[tokio::test]
+async fn a_comment_is_read_as_it_stands() {
+    let server = Server::start(|seen, _| match seen.line.as_str() {
+        "GET /api/v3/repos/o/r/issues/comments/1" => ok(json!({"id": 1, "body": "never mind"})),
+        "GET /api/v3/repos/o/r/issues/comments/2" => Say::Json(404, json!({"message": "Not Found"})),
+        "GET /api/v3/repos/o/r/issues/comments/3" => Say::Json(410, json!({"message": "This issue was deleted"})),
+        _ => Say::Json(403, json!({"message": "Resource not accessible by integration"})),
+    })
+    .await;
+    let (client, meter, repository) = (server.client("t"), Meter::default(), repository());
+    for (id, text) in [(1, Some("never mind".to_owned())), (2, None), (3, None)] {
+        assert_eq!(client.comment(&meter, &repository, id).await.unwrap(), text);
+    }
+    // Who may not read it does not know.
+    assert_eq!(client.comment(&meter, &repository, 4).await.unwrap_err().reason, Reason::PermissionDenied);
+}
+
+#[tokio::test]
 async fn nobody_knows_a_user() {
     let server = Server::start(|_, _| Say::Json(404, json!({"message": "Not Found"}))).await;
     let client = server.client("t");

@@ -4,6 +4,7 @@
 //! `KFOPS_SIM_RUNS` says how many, `KFOPS_SIM_SEED` from which seed on; a violation prints its seed and its story, and
 //! `KFOPS_SIM_RUNS=1 KFOPS_SIM_SEED=…` tells it again.
 
+mod binding;
 mod planted;
 mod play;
 mod rules;

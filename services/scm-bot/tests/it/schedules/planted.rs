@@ -16,7 +16,9 @@ type Plant = fn(&mut Sim);
 
 #[test]
 fn each_is_found() {
-    let bugs: [(&str, Plant); 3] = [
+    let bugs: [(&str, Plant); 5] = [
+        ("a push counts when it is told", |sim| sim.world.gate().planted = Some(Planted::PushesByArrival)),
+        ("a comment that was taken back stands", |sim| sim.world.gate().planted = Some(Planted::CommentsStand)),
         ("nothing was ever posted", |sim| sim.world.gate().planted = Some(Planted::FindsNothing)),
         ("every claim is held", |sim| sim.world.gate().planted = Some(Planted::AlwaysHeld)),
         ("update ignores CAS", |sim| sim.world.gate().planted = Some(Planted::UpdatesBlindly)),

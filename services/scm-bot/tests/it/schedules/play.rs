@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-use super::scenario::{Event, Scenario, Way};
+use super::{
+    binding,
+    scenario::{Event, Scenario, Way},
+};
 use crate::{
-    sim::{Sim, hub::Sent, rng::Rng},
+    sim::{
+        Sim,
+        hub::{BOT, Sent},
+        rng::Rng,
+    },
     stories::{PRODUCTION, STAGING},
 };
 use kfops_core::{Failure, Reason};
@@ -19,6 +26,11 @@ pub(crate) struct Totals {
     pub(crate) lives: u64,
     pub(crate) merges: usize,
     pub(crate) rollouts: usize,
+    /// Comments with a push between them and their webhook, and comments taken back before their webhook came.
+    pub(crate) overtaken: usize,
+    pub(crate) taken_back: usize,
+    /// Commands that ended after they had begun, because their commit was pushed after they were written.
+    pub(crate) unmeant: usize,
     /// Webhooks that never arrived and that the bot found.
     pub(crate) found: usize,
 }
@@ -81,6 +93,10 @@ pub(crate) fn play(scenario: &Scenario, totals: &mut Totals, spoil: Option<fn(&m
     totals.faults += sim.world.gate().faults;
     sim.look(|state| {
         totals.commands += state.book.commands.len();
+        let (overtaken, taken_back) = binding::seen(state);
+        totals.overtaken += overtaken;
+        totals.taken_back += taken_back;
+        totals.unmeant += state.book.commands.values().filter(|command| command.unmeant() && command.begun()).count();
         totals.rollouts += state.jobs.of("rollouts").len();
         totals.merges += state.hub.pulls.values().map(|pull| pull.merges.len()).sum::<usize>();
     });
@@ -89,6 +105,7 @@ pub(crate) fn play(scenario: &Scenario, totals: &mut Totals, spoil: Option<fn(&m
 
 /// What never arrived is sent again by hand.
 fn send_again(sim: &mut Sim) {
+    sim.look(|state| state.hub.sent_again = true);
     for sent in sim.look(|state| state.hub.sent.clone()) {
         if !sim.look(|state| state.book.knows(&sent.guid)) {
             sim.deliver(&sent);
@@ -158,6 +175,15 @@ fn happen(sim: &mut Sim, event: &Event, later: &mut Vec<Later>) {
         }),
         Event::MergeRefused => sim.look(|state| state.hub.merge_refusal = Some("a check is missing".into())),
         Event::Approve(pull) => sim.look(|state| state.hub.pull(*pull).review("boss", "APPROVED")),
+        Event::TakeBack { nth, instead } => sim.look(|state| {
+            let people = state.hub.comments.iter().filter(|comment| comment.user != BOT);
+            let ids: Vec<u64> = people.map(|comment| comment.id).collect();
+            let last = u64::try_from(ids.len()).unwrap_or(0).saturating_sub(1);
+            let nth = usize::try_from(nth.unwrap_or(last)).unwrap_or(0) % ids.len().max(1);
+            if let Some(id) = ids.get(nth) {
+                state.hub.take_back(*id, now, *instead);
+            }
+        }),
         Event::Crash => sim.crash(),
     }
 }

@@ -12,7 +12,10 @@ use kfops_scm_bot::{
     verb::Verb,
 };
 
-use super::scenario::{Event, Scenario};
+use super::{
+    binding,
+    scenario::{Event, Scenario},
+};
 use crate::{
     sim::{Sim, State, digest::timeless, hub::BOT, jobs::Job, serving::target_of},
     stories::{PRODUCTION, STAGING},
@@ -40,6 +43,7 @@ pub(crate) fn violations(scenario: &Scenario, sim: &Sim) -> Vec<String> {
         work_once(state, &mut wrong);
         merges(state, &mut wrong);
         targets(scenario, state, &mut wrong);
+        wrong.0.extend(binding::violations(state));
         wishes_are_heard(scenario, state, &mut wrong);
         wrong.0
     })
@@ -85,6 +89,9 @@ fn every_comment_counts(state: &State, wrong: &mut Wrong) {
         let of =
             |command: &&&Command| matches!(command.origin, Origin::Comment { comment: id, .. } if id == comment.id);
         let there = state.book.ordered().iter().filter(of).count();
+        if comment.taken_back.is_some() && there == 0 {
+            continue;
+        }
         wrong.when(there != lines, || format!("{:?} has {lines} commands, {there} are kept", comment.body));
         expected += lines;
     }
@@ -142,7 +149,7 @@ fn deployed_once(state: &State, command: &Command, wrong: &mut Wrong) {
     }
 }
 
-fn job<'a>(state: &'a State, command: &Command, stage: Stage) -> Option<&'a Job> {
+pub(super) fn job<'a>(state: &'a State, command: &Command, stage: Stage) -> Option<&'a Job> {
     let resource = &command.step(stage)?.resource;
     state.jobs.all.get(resource)
 }
@@ -156,7 +163,7 @@ fn did_what_it_says(state: &State, command: &Command, wrong: &mut Wrong) {
         let job = job(state, command, stage);
         let own = step.start.is_some();
         // Nothing is done after a refusal, or for what was superseded.
-        let nothing = matches!(command.state, Ended::Refused | Ended::Superseded);
+        let nothing = command.state == Ended::Refused || (command.state == Ended::Superseded && !command.unmeant());
         wrong.when(nothing && own && job.is_some(), || format!("{name} is {:?}, and began {stage:?}", command.state));
         let is = job.map(|job| job.state);
         let fits = match step.state {
@@ -187,7 +194,7 @@ fn did_what_it_says(state: &State, command: &Command, wrong: &mut Wrong) {
     }
 }
 
-fn commit_of(state: &State, job: &Job) -> String {
+pub(super) fn commit_of(state: &State, job: &Job) -> String {
     match &job.work {
         Work::Build { source, .. } | Work::Compile { source, .. } | Work::Rollout { source, .. } => {
             source.commit.clone()

@@ -22,13 +22,31 @@ pub(crate) enum Way {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Comment { pull: u64, user: &'static str, body: String, way: Way },
-    Push { pull: u64, head: String, way: Way },
-    Press { nth: u64, button: &'static str, user: &'static str },
+    Comment {
+        pull: u64,
+        user: &'static str,
+        body: String,
+        way: Way,
+    },
+    Push {
+        pull: u64,
+        head: String,
+        way: Way,
+    },
+    Press {
+        nth: u64,
+        button: &'static str,
+        user: &'static str,
+    },
     Skew(i64),
     Fails(&'static str),
     MergeRefused,
     Approve(u64),
+    /// The author of a comment (None: the last one) deletes it, or writes something else into it.
+    TakeBack {
+        nth: Option<u64>,
+        instead: Option<&'static str>,
+    },
     Crash,
 }
 
@@ -122,8 +140,8 @@ impl Scenario {
         }
         for number in 0..rng.below(6) {
             let at = Duration::from_millis(rng.below(span * 1000));
-            let event = match rng.below(8) {
-                0 | 1 => {
+            let event = match rng.below(11) {
+                0 | 1 | 9 => {
                     let pull = rng.between(1, pulls);
                     Event::Push { pull, head: format!("{:x}{:x}", 10 + number, pull).repeat(20), way: way(&mut rng) }
                 }
@@ -132,9 +150,17 @@ impl Scenario {
                 4 => Event::Fails(rng.pick(&["builds", "pipelineVersions", "runs", "rollouts"])),
                 5 => Event::MergeRefused,
                 6 => Event::Approve(rng.between(1, pulls)),
+                7 => Event::TakeBack {
+                    nth: Some(rng.below(8)),
+                    instead: rng.pick(&[None, Some("never mind"), Some("/ship")]),
+                },
                 _ => Event::Crash,
             };
             events.push((at, event));
+        }
+        if rng.chance(200) {
+            let pull = rng.between(1, pulls);
+            events.extend(race(&mut rng, pull, span));
         }
         events.sort_by_key(|(at, _)| *at);
         let calm = rng.chance(150);
@@ -169,8 +195,29 @@ impl Scenario {
     }
 }
 
+/// A comment that comes late, and what happens on GitHub before it does: a push whose webhook comes later still, or its
+/// author takes it back.
+fn race(rng: &mut Rng, pull: u64, span: u64) -> Vec<(Duration, Event)> {
+    let millis = Duration::from_millis;
+    let at = millis(rng.below(span * 1000));
+    let late = rng.between(1_000, 20_000);
+    let way = rng.pick(&[Way::Late(millis(late)), Way::Lost]);
+    let body = rng.pick(&["/ship", "/ship", "/ship --canary 5,50", "/build_run", "/build_run\n/deploy"]).to_owned();
+    let comment = (at, Event::Comment { pull, user: rng.pick(&["author", "boss"]), body, way });
+    let then = at + millis(rng.between(1, late));
+    let event = if rng.chance(700) {
+        let later = millis(rng.below(90_000));
+        let way = rng.pick(&[Way::Late(later), Way::Lost, Way::AtOnce]);
+        Event::Push { pull, head: format!("f{pull:x}").repeat(20), way }
+    } else {
+        Event::TakeBack { nth: None, instead: rng.pick(&[None, Some("never mind")]) }
+    };
+    vec![comment, (then, event)]
+}
+
 fn way(rng: &mut Rng) -> Way {
-    let later = Duration::from_millis(rng.below(30_000));
+    let most = rng.pick(&[3_000, 30_000, 300_000]);
+    let later = Duration::from_millis(rng.below(most));
     match rng.below(10) {
         0 => Way::Late(later),
         1 => Way::Twice(later),

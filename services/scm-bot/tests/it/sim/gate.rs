@@ -74,6 +74,10 @@ pub(crate) enum Planted {
     AlwaysHeld,
     /// `update` replaces whatever is there.
     UpdatesBlindly,
+    /// A push counts when it is told, not when it was made.
+    PushesByArrival,
+    /// A comment that was taken back still stands.
+    CommentsStand,
 }
 
 /// Decides about calls.

@@ -165,6 +165,18 @@ impl GitHub for SimGitHub {
         .await
     }
 
+    async fn comment(&self, meter: &Meter, _: &Repository, id: u64) -> Result<Option<String>, Failure> {
+        let blind = self.0.gate().planted == Some(Planted::CommentsStand);
+        self.ask(Some(meter), "comment", false, move |state| {
+            let comment = state.hub.comments.iter().find(|comment| comment.id == id);
+            Ok(comment.and_then(|comment| match &comment.taken_back {
+                Some((_, instead)) if !blind => instead.clone(),
+                _ => Some(comment.body.clone()),
+            }))
+        })
+        .await
+    }
+
     async fn pull_request(&self, meter: &Meter, _: &Repository, number: u64) -> Result<PullRequest, Failure> {
         let now = self.0.time.now();
         self.ask(Some(meter), "pull_request", false, |state| Ok(known(&state.hub, number)?.seen(number, now))).await
@@ -216,7 +228,8 @@ impl GitHub for SimGitHub {
 fn write_comment(hub: &mut Hub, pull: u64, comment: Written<String>, at: SystemTime) -> Result<String, Failure> {
     let Some(id) = comment.id else {
         let id = hub.id();
-        hub.comments.push(Comment { id, pull, user: BOT.into(), body: comment.content, at, edits: 0 });
+        let body = comment.content;
+        hub.comments.push(Comment { id, pull, user: BOT.into(), body, at, edits: 0, taken_back: None });
         return Ok(id.to_string());
     };
     let kept = hub.comments.iter_mut().find(|kept| kept.id.to_string() == id && kept.user == BOT);

@@ -28,6 +28,8 @@ pub(crate) struct Pull {
     pub(crate) merged: bool,
     pub(crate) mergeable: Option<bool>,
     pub(crate) behind: u64,
+    /// Heads after the first, and when they were pushed.
+    pub(crate) pushes: Vec<(SystemTime, String)>,
     /// Commits that were merged.
     pub(crate) merges: Vec<String>,
     pub(crate) labels: BTreeSet<String>,
@@ -48,6 +50,7 @@ impl Pull {
             merged: false,
             mergeable: Some(true),
             behind: 0,
+            pushes: Vec::new(),
             merges: Vec::new(),
             labels: BTreeSet::new(),
             reviews: Vec::new(),
@@ -88,6 +91,8 @@ pub(crate) struct Comment {
     pub(crate) body: String,
     pub(crate) at: SystemTime,
     pub(crate) edits: usize,
+    /// Its author deleted it or wrote something else into it: since when, and what it says since.
+    pub(crate) taken_back: Option<(SystemTime, Option<String>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -134,6 +139,8 @@ pub(crate) struct Hub {
     pub(crate) sent: Vec<Sent>,
     /// Calls, e.g. `look`.
     pub(crate) calls: Vec<&'static str>,
+    /// Somebody sent by hand again what never arrived.
+    pub(crate) sent_again: bool,
     /// The last id of what the bot posted.
     pub(crate) ids: u64,
     /// The last id of a comment that is not the bot's: what people write has the same id whatever the bot posts before.
@@ -156,10 +163,16 @@ impl Default for Hub {
             merge_refusal: None,
             sent: Vec::new(),
             calls: Vec::new(),
+            sent_again: false,
             ids: 1000,
             asked: 0,
         }
     }
+}
+
+/// A time as GitHub writes it: whole seconds.
+pub(crate) fn second(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// The first head of a pull request.
@@ -232,13 +245,21 @@ impl Hub {
     pub(crate) fn comment(&mut self, pull: u64, user: &str, body: &str, now: SystemTime) -> Sent {
         self.asked += 1;
         let id = self.asked;
-        self.comments.push(Comment { id, pull, user: user.into(), body: body.into(), at: now, edits: 0 });
+        self.comments.push(Comment {
+            id,
+            pull,
+            user: user.into(),
+            body: body.into(),
+            at: now,
+            edits: 0,
+            taken_back: None,
+        });
         self.send(
             "issue_comment",
             "created",
             json!({
                 "issue": {"number": pull, "pull_request": {}, "title": "$(touch x) `id`"},
-                "comment": {"id": id, "body": body, "user": {"login": user, "type": "User"}},
+                "comment": {"id": id, "body": body, "user": {"login": user, "type": "User"}, "created_at": second(now)},
                 "sender": {"login": user, "type": "User"},
             }),
             now,
@@ -248,9 +269,22 @@ impl Hub {
     /// Someone pushes; the pull request has then all of its base.
     pub(crate) fn push(&mut self, number: u64, head: &str, now: SystemTime) -> Sent {
         let pull = self.pull(number);
-        (pull.head, pull.behind) = (head.to_owned(), 0);
-        let payload = json!({"number": number, "pull_request": {"head": {"sha": head}}});
+        let before = std::mem::replace(&mut pull.head, head.to_owned());
+        pull.behind = 0;
+        pull.pushes.push((now, head.to_owned()));
+        let payload = json!({
+            "number": number, "before": before, "after": head,
+            "pull_request": {"head": {"sha": head}, "updated_at": second(now)},
+        });
         self.send("pull_request", "synchronize", payload, now)
+    }
+
+    /// The author of a comment deletes it, or writes something else into it.
+    pub(crate) fn take_back(&mut self, comment: u64, now: SystemTime, instead: Option<&str>) {
+        let kept = self.comments.iter_mut().find(|kept| kept.id == comment).unwrap();
+        if instead != Some(kept.body.as_str()) {
+            kept.taken_back.get_or_insert_with(|| (now, instead.map(str::to_owned)));
+        }
     }
 
     /// Someone presses a button of a command's check run, if there is one.

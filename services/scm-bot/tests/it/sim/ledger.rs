@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use kfops_scm_bot::{
         Accepted, Claim, CommandPage, Compacted, Created, DEPLOYED_KEPT, Delivery, Filter, Ledger, Lock, brought_live,
         settled,
     },
+    push::Push,
 };
 
 use super::{
@@ -31,6 +32,10 @@ pub(crate) struct Book {
     pub(crate) locks: BTreeMap<String, Lock>,
     /// What a later update of a record unsaid.
     pub(crate) unsaid: Vec<String>,
+    /// The newest push of each pull request that is known.
+    pushes: BTreeMap<u64, (String, SystemTime)>,
+    /// When each delivery was taken, by GUID.
+    pub(crate) heard: BTreeMap<String, Duration>,
     seq: i64,
 }
 
@@ -67,8 +72,54 @@ impl Book {
         }
         self.deliveries.insert(delivery.id, delivery.received);
         let none = commands.is_empty();
-        let new: Vec<Command> = commands.into_iter().filter_map(|command| self.insert(command)).collect();
+        let compared = commands.into_iter().map(|mut command| {
+            if let Some((head, at)) = self.pushes.get(&command.pull_request) {
+                command.written_before(head, *at);
+            }
+            command
+        });
+        let compared: Vec<Command> = compared.collect();
+        let new: Vec<Command> = compared.into_iter().filter_map(|command| self.insert(command)).collect();
         if new.is_empty() && !none { Accepted::Duplicate } else { Accepted::New(new) }
+    }
+
+    fn accept_push(&mut self, delivery: Delivery, push: &Push, now: SystemTime) -> Option<Vec<Command>> {
+        let heard = delivery.received;
+        if self.knows(&delivery.id) {
+            return None;
+        }
+        self.deliveries.insert(delivery.id, heard);
+        let known = self.pushes.entry(push.pull_request).or_insert_with(|| (push.head.clone(), push.at));
+        if push.follows(&known.0, known.1) {
+            *known = (push.head.clone(), push.at);
+        }
+        let newest = known.0.clone();
+        let here = self.open().filter(|command| command.pull_request == push.pull_request);
+        let mut changed: Vec<Command> = here.cloned().collect();
+        changed.retain_mut(|command| command.overtaken(push, &newest, heard));
+        let stored = changed.into_iter().filter_map(|command| self.update(Command { updated: now, ..command }));
+        Some(stored.collect())
+    }
+
+    /// As if nobody knew when a push was made: it is about what has not begun yet, whatever that means.
+    fn accept_push_by_arrival(&mut self, delivery: Delivery, push: &Push) -> Option<Vec<Command>> {
+        let heard = delivery.received;
+        if self.knows(&delivery.id) {
+            return None;
+        }
+        self.deliveries.insert(delivery.id, heard);
+        let overtaken = |command: &&Command| {
+            let other = command.pull.as_ref().is_some_and(|pull| pull.head != push.head);
+            command.pull_request == push.pull_request
+                && other
+                && command.received <= heard
+                && command.verb.uses_code()
+                && !command.begun()
+                && command.superseded_by.is_none()
+        };
+        let overtaken: Vec<Command> = self.open().filter(overtaken).cloned().collect();
+        let by = |command| Command { superseded_by: Some(push.head.clone()), ..command };
+        Some(overtaken.into_iter().filter_map(|command| self.update(by(command))).collect())
     }
 
     fn claim(&mut self, target: &str, id: &str, now: SystemTime) -> Result<Claim, Failure> {
@@ -146,6 +197,7 @@ impl Book {
     fn compact(&mut self, deliveries: SystemTime, commands: SystemTime) -> Compacted {
         let before = (self.deliveries.len(), self.commands.len());
         self.deliveries.retain(|_, received| seconds(*received) >= seconds(deliveries));
+        self.pushes.retain(|_, (_, at)| *at >= deliveries);
         let mut deployed: HashMap<String, u16> = HashMap::new();
         let mut gone = Vec::new();
         for command in self.ordered().into_iter().rev() {
@@ -207,7 +259,32 @@ impl SimLedger {
 #[async_trait]
 impl Ledger for SimLedger {
     async fn accept(&self, delivery: Delivery, commands: Vec<Command>) -> Result<Accepted, Failure> {
-        self.ask("accept", true, move |state| Ok(state.book.accept(delivery, commands))).await
+        let (id, world) = (delivery.id.clone(), Arc::clone(&self.0));
+        self.ask("accept", true, move |state| {
+            state.book.heard.entry(id).or_insert_with(|| world.time.passed());
+            Ok(state.book.accept(delivery, commands))
+        })
+        .await
+    }
+
+    async fn accept_push(
+        &self,
+        delivery: Delivery,
+        push: Push,
+        now: SystemTime,
+    ) -> Result<Option<Vec<Command>>, Failure> {
+        let (id, world) = (delivery.id.clone(), Arc::clone(&self.0));
+        let by_arrival = self.0.gate().planted == Some(Planted::PushesByArrival);
+        self.ask("accept_push", true, move |state| {
+            let book = &mut state.book;
+            book.heard.entry(id).or_insert_with(|| world.time.passed());
+            Ok(if by_arrival {
+                book.accept_push_by_arrival(delivery, &push)
+            } else {
+                book.accept_push(delivery, &push, now)
+            })
+        })
+        .await
     }
 
     async fn create(&self, command: Command) -> Result<Created, Failure> {

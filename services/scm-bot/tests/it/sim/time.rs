@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::rng::Rng;
 
 /// When every world begins: 2026-01-01.
-const BEGIN: Duration = Duration::from_secs(1_767_225_600);
+pub(crate) const BEGIN: Duration = Duration::from_secs(1_767_225_600);
 
 #[derive(Default)]
 struct Inner {

@@ -199,7 +199,7 @@ fn a_push_supersedes_what_has_not_begun() {
     let superseded = sim.ended(&waits);
     assert_eq!((superseded.state, reason(&superseded)), (State::Superseded, Reason::Superseded));
     let said = last_said(&sim);
-    assert!(said.contains("the branch moved on from 3f2c1e7 to aaaaaaa before this was begun"), "{said}");
+    assert!(said.contains("a commit was pushed after this comment.\n\nWrite /build again to mean aaaaaaa."), "{said}");
     sim.look(|state| state.jobs.held.clear());
     let under_way = sim.ended(&under_way);
     assert_eq!((under_way.state, under_way.commit()), (State::Succeeded, HEAD));

@@ -10,7 +10,7 @@ use super::{PRODUCTION, reason};
 use crate::sim::{Sim, gate::Fault, hub::Sent};
 
 /// A bot that looks every minute for what it missed.
-fn attentive() -> Sim {
+pub(super) fn attentive() -> Sim {
     let mut sim = Sim::asleep();
     sim.settings.recovery.every = HumanDuration::from_secs(60);
     sim.pass(Duration::from_secs(150));
@@ -18,12 +18,12 @@ fn attentive() -> Sim {
 }
 
 /// Somebody writes a comment, and its webhook is lost.
-fn lost(sim: &Sim, body: &str) -> Sent {
+pub(super) fn lost(sim: &Sim, body: &str) -> Sent {
     let now = sim.world.time.now();
     sim.look(|state| state.hub.comment(1, "author", body, now))
 }
 
-fn only(sim: &mut Sim) -> String {
+pub(super) fn only(sim: &mut Sim) -> String {
     assert!(sim.wait(|state| !state.book.commands.is_empty()), "forgotten\n{}", sim.story());
     sim.look(|state| state.book.ordered()[0].id.clone())
 }

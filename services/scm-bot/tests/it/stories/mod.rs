@@ -1,6 +1,7 @@
 //! Conversations: a comment, what the bot said, what the outside world saw.
 
 mod acts;
+mod binding;
 mod gate;
 mod lost;
 mod policy;
