@@ -160,6 +160,12 @@ impl Forge {
         self.hub.faults.clone()
     }
 
+    /// A handle on what branches ask for before a merge, and on how repositories merge.
+    #[must_use]
+    pub fn protections(&self) -> Protections {
+        self.hub.protections.clone()
+    }
+
     /// Starts sending webhooks, where [`Settings::hold_deliveries`] held them back.
     pub fn deliver(&self) {
         let mut sender = self.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -18,6 +18,7 @@ mod intake;
 mod line;
 pub mod lineage;
 pub mod local;
+pub mod merging;
 pub mod ports;
 mod recovery;
 pub mod report;

@@ -8,6 +8,7 @@ use crate::{
     stories::{PRODUCTION, STAGING},
 };
 use kfops_core::{Failure, Reason};
+use kfops_scm_bot::command::MergeState;
 use kfops_settings::HumanDuration;
 
 /// What was played.
@@ -158,6 +159,10 @@ fn happen(sim: &mut Sim, event: &Event, later: &mut Vec<Later>) {
         }),
         Event::MergeRefused => sim.look(|state| state.hub.merge_refusal = Some("a check is missing".into())),
         Event::Approve(pull) => sim.look(|state| state.hub.pull(*pull).review("boss", "APPROVED")),
+        Event::Dismiss(pull) => sim.look(|state| state.hub.pull(*pull).review("boss", "DISMISSED")),
+        Event::Protect(pull, blocked) => sim.look(|state| {
+            state.hub.pull(*pull).merge_state = if *blocked { MergeState::Blocked } else { MergeState::Free };
+        }),
         Event::Crash => sim.crash(),
     }
 }

@@ -22,13 +22,30 @@ pub(crate) enum Way {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Comment { pull: u64, user: &'static str, body: String, way: Way },
-    Push { pull: u64, head: String, way: Way },
-    Press { nth: u64, button: &'static str, user: &'static str },
+    Comment {
+        pull: u64,
+        user: &'static str,
+        body: String,
+        way: Way,
+    },
+    Push {
+        pull: u64,
+        head: String,
+        way: Way,
+    },
+    Press {
+        nth: u64,
+        button: &'static str,
+        user: &'static str,
+    },
     Skew(i64),
     Fails(&'static str),
     MergeRefused,
     Approve(u64),
+    /// The protection of the base branch asks for something, or has it.
+    Protect(u64, bool),
+    /// An approval is taken back.
+    Dismiss(u64),
     Crash,
 }
 
@@ -122,7 +139,7 @@ impl Scenario {
         }
         for number in 0..rng.below(6) {
             let at = Duration::from_millis(rng.below(span * 1000));
-            let event = match rng.below(8) {
+            let event = match rng.below(11) {
                 0 | 1 => {
                     let pull = rng.between(1, pulls);
                     Event::Push { pull, head: format!("{:x}{:x}", 10 + number, pull).repeat(20), way: way(&mut rng) }
@@ -132,6 +149,8 @@ impl Scenario {
                 4 => Event::Fails(rng.pick(&["builds", "pipelineVersions", "runs", "rollouts"])),
                 5 => Event::MergeRefused,
                 6 => Event::Approve(rng.between(1, pulls)),
+                7 | 8 => Event::Protect(rng.between(1, pulls), rng.chance(500)),
+                9 => Event::Dismiss(rng.between(1, pulls)),
                 _ => Event::Crash,
             };
             events.push((at, event));

@@ -4,6 +4,8 @@ mod acts;
 mod gate;
 mod lost;
 mod policy;
+mod second_gate;
+mod undo;
 mod work;
 
 use kfops_core::Reason;
