@@ -21,6 +21,7 @@ use crate::hub::Hub;
 use crate::import::Imported;
 use crate::json::Urls;
 use crate::model::{Pull, Role, User};
+use crate::protection::Protections;
 use crate::pulls::NewPull;
 use crate::settings::Settings;
 use crate::store::{self, NewHook, Store};

@@ -14,6 +14,7 @@ use crate::faults::Faults;
 use crate::git::{Bare, Git};
 use crate::json::{Facts, Urls};
 use crate::model::{Issue, Pull, Repository, Role, User};
+use crate::protection::Protections;
 use crate::settings::Settings;
 use crate::store::{self, Store};
 use crate::{clock, names};
@@ -47,6 +48,7 @@ pub(crate) struct Hub {
     locks: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<()>>>>,
     windows: Mutex<HashMap<(i64, Resource), Window>>,
     merges: Mutex<HashMap<(i64, String, String), Facts>>,
+    pub(crate) protections: Protections,
 }
 
 /// Requests of these kinds are counted apart.
