@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 
 use kfops_core::{Failure, Reason};
-use kfops_scm_bot::{command::MergeState, step::StepState};
+use kfops_scm_bot::{
+    command::{Command, MergeState},
+    step::StepState,
+    verb::Verb,
+};
 
 use crate::{
     repository::PROJECT,
@@ -215,7 +219,10 @@ const STORIES: &[Story] = &[
             sim.told(3, "boss", "/rollback");
         },
         then: |sim| {
-            let retry = sim.ask(3, "boss", "/retry");
+            let of = |command: &&&Command| command.pull_request == 3 && command.verb == Verb::Ship;
+            let ship =
+                sim.look(|state| state.book.ordered().iter().find(of).map(|command| command.id.clone()).unwrap());
+            let retry = sim.ask(3, "boss", &format!("/retry {ship}"));
             assert_eq!(reason(&sim.ended(&retry)), Reason::PolicyRefused);
         },
     },
