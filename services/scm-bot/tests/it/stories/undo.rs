@@ -100,7 +100,7 @@ fn unlabelled(sim: &mut Sim, pull: u64, body: &str) -> Command {
         refused: 0,
         lost: 0,
         hangs: 0,
-        ledger: 0,
+        ledger: 6,
         away: vec![(Port::GitHub, now, away)],
         until: away,
     });
