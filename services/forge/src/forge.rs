@@ -21,6 +21,7 @@ use crate::hub::Hub;
 use crate::import::Imported;
 use crate::json::Urls;
 use crate::model::{Pull, Role, User};
+use crate::protection::Protections;
 use crate::pulls::NewPull;
 use crate::settings::Settings;
 use crate::store::{self, NewHook, Store};
@@ -158,6 +159,12 @@ impl Forge {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.hub.faults.clone()
+    }
+
+    /// A handle on what branches ask for before a merge, and on how repositories merge.
+    #[must_use]
+    pub fn protections(&self) -> Protections {
+        self.hub.protections.clone()
     }
 
     /// Starts sending webhooks, where [`Settings::hold_deliveries`] held them back.

@@ -14,6 +14,7 @@ use crate::faults::Faults;
 use crate::git::{Bare, Git};
 use crate::json::{Facts, Urls};
 use crate::model::{Issue, Pull, Repository, Role, User};
+use crate::protection::Protections;
 use crate::settings::Settings;
 use crate::store::{self, Store};
 use crate::{clock, names};
@@ -47,6 +48,7 @@ pub(crate) struct Hub {
     locks: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<()>>>>,
     windows: Mutex<HashMap<(i64, Resource), Window>>,
     merges: Mutex<HashMap<(i64, String, String), Facts>>,
+    pub(crate) protections: Protections,
 }
 
 /// Requests of these kinds are counted apart.
@@ -104,6 +106,7 @@ impl Hub {
             locks: Mutex::default(),
             windows: Mutex::default(),
             merges: Mutex::default(),
+            protections: Protections::default(),
         })
     }
 
@@ -181,10 +184,19 @@ impl Hub {
         };
         if !issue.open || self.faults.mergeable_held() {
             (facts.mergeable, facts.mergeable_state) = (None, "unknown");
-        } else if pull.draft && facts.mergeable == Some(true) {
-            facts.mergeable_state = "draft";
-        } else if facts.mergeable_state == "clean" && self.unstable(repository, &pull.head_sha).await? {
-            facts.mergeable_state = "unstable";
+        } else if facts.mergeable == Some(true) {
+            let strict = self.protections.of(repository, &pull.base_ref).up_to_date;
+            facts.mergeable_state = if pull.draft {
+                "draft"
+            } else if self.unmet(repository, issue, pull).await?.is_some() {
+                "blocked"
+            } else if facts.behind && strict {
+                "behind"
+            } else if self.unstable(repository, &pull.head_sha).await? {
+                "unstable"
+            } else {
+                "clean"
+            };
         }
         Ok(facts)
     }
@@ -269,15 +281,11 @@ async fn compute(bare: &Bare, pull: &Pull) -> Result<Facts> {
     let merge_base = bare.merge_base(base, head).await?;
     let changes = bare.changes(merge_base.as_deref(), head, false).await?;
     let merges = bare.merge_tree(base, head).await?.is_some();
-    let mergeable_state = match (merges, behind) {
-        (false, _) => "dirty",
-        (true, 0) => "clean",
-        _ => "behind",
-    };
     Ok(Facts {
         base_sha: base.to_owned(),
         mergeable: Some(merges),
-        mergeable_state,
+        mergeable_state: if merges { "clean" } else { "dirty" },
+        behind: behind > 0,
         commits: ahead,
         additions: changes.iter().map(|change| change.additions).sum(),
         deletions: changes.iter().map(|change| change.deletions).sum(),

@@ -29,6 +29,7 @@ mod names;
 mod node_id;
 mod page;
 mod places;
+mod protection;
 mod pulls;
 mod registration;
 mod retarget;
@@ -43,6 +44,7 @@ pub use faults::{Fault, Faults, Pick, Requests, Status, WebhookFault, Webhooks};
 pub use forge::{Forge, NewPullRequest};
 pub use import::Imported;
 pub use model::Role;
+pub use protection::{MergeMethods, Protection, Protections};
 pub use registration::AppRegistration;
 pub use settings::{Account, Settings};
 

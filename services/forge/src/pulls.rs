@@ -216,6 +216,7 @@ impl Hub {
         if order.sha.as_ref().is_some_and(|sha| *sha != pull.head_sha) {
             return Err(Error::Conflict("Head branch was modified. Review and try the merge again.".to_owned()));
         }
+        self.check_merge(repository, actor, (&issue, &pull), order.merge_method).await?;
         let bare = self.bare(repository)?;
         let Some(base) = bare.branches().await?.remove(&pull.base_ref) else { return Err(not_mergeable()) };
         let (default_title, default_message) = match order.merge_method {

@@ -14,6 +14,7 @@ use crate::{
 };
 pub use crate::{
     lineage::{Image, Lineage, Model, Replaced, Restored, Source},
+    merging::{MergeState, Merging},
     repository::Repository,
 };
 
@@ -139,6 +140,9 @@ pub struct PullRequest {
     pub draft: bool,
     /// Whether it can be merged; None while GitHub does not know.
     pub mergeable: Option<bool>,
+    /// Whether the protection of its base lets it in.
+    #[serde(default)]
+    pub merge_state: MergeState,
     /// The merge commit, once merged.
     pub merge_commit: Option<String>,
     /// When this was seen.
@@ -380,6 +384,14 @@ impl Command {
             }
         };
         &mut self.steps[at]
+    }
+
+    /// Whether its model is live: its own rollout brought it live, or a retry that found the rollout done has seen that
+    /// it still is.
+    #[must_use]
+    pub fn went_live(&self) -> bool {
+        let done = self.step(Stage::Rollout).filter(|step| step.state == StepState::Succeeded);
+        done.is_some_and(|step| step.start.is_some() || self.progress(Stage::Recheck).done())
     }
 
     /// Puts what a worker shows below its stage.

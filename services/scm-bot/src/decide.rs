@@ -121,8 +121,9 @@ fn ending(command: &Command, stage: Stage) -> State {
     let rule = command.failure.as_ref().is_some_and(|failure| !failure.retryable && failure.reason != Reason::Internal);
     let refused_target = stage == Stage::Source
         && command.failure.as_ref().is_some_and(|failure| failure.reason == Reason::PolicyRefused);
-    let nothing_done =
-        stage == Stage::Gate || refused_target || (stage == Stage::Recheck && command.step(Stage::Build).is_none());
+    // What was taken over from an earlier command has no start.
+    let worked = command.step(Stage::Build).is_some_and(|step| step.start.is_some());
+    let nothing_done = stage == Stage::Gate || refused_target || (stage == Stage::Recheck && !worked);
     if rule && nothing_done { State::Refused } else { State::Failed }
 }
 

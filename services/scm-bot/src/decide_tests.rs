@@ -24,6 +24,7 @@ fn pull() -> PullRequest {
         fork: false,
         draft: false,
         mergeable: Some(true),
+        merge_state: crate::command::MergeState::Free,
         merge_commit: None,
         seen: UNIX_EPOCH,
     }

@@ -4,7 +4,7 @@ use kfops_core::{Failure, Reason};
 use kfops_project::{Permission, Policy, ResolvedRule};
 
 use crate::{
-    command::{Command, PullRequest},
+    command::{Command, MergeState, PullRequest},
     ports::{Review, Run},
     verb::Verb,
 };
@@ -207,10 +207,10 @@ pub fn mergeable(command: &Command, pull: &PullRequest) -> Result<(), Failure> {
             .action(format!("mark it as ready for review, {again}")));
     }
     match pull.mergeable {
-        Some(true) => Ok(()),
+        Some(true) if pull.merge_state != MergeState::Unknown => Ok(()),
         Some(false) => Err(Failure::new(Reason::NotMergeable, format!("the branch conflicts with {}", pull.base))
             .action(format!("resolve the conflicts and /build_run, {again}"))),
-        None => Err(Failure::new(
+        _ => Err(Failure::new(
             Reason::NotMergeable,
             "GitHub has not found out yet whether the pull request can be merged",
         )

@@ -20,6 +20,7 @@ mod line;
 pub mod lineage;
 pub mod local;
 mod manners;
+pub mod merging;
 pub mod ports;
 pub mod push;
 mod recovery;

@@ -40,6 +40,7 @@ fn command(verb: Verb, written: Option<u64>, bound: Option<&str>) -> Command {
         fork: false,
         draft: false,
         mergeable: Some(true),
+        merge_state: crate::command::MergeState::Free,
         merge_commit: None,
         seen: at(10),
     });

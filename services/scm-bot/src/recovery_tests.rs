@@ -355,6 +355,7 @@ async fn an_old_push_does_not_supersede_what_came_after_it() {
         fork: false,
         draft: false,
         mergeable: None,
+        merge_state: crate::command::MergeState::Free,
         merge_commit: None,
         seen: world.now(),
     };

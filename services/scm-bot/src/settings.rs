@@ -62,6 +62,9 @@ pub struct GitHubSettings {
     pub repositories: Vec<String>,
     /// How pull requests are merged.
     pub merge_method: MergeMethod,
+    /// Whether the bot may merge what the protection of a branch blocks: it is among those who may bypass it. Otherwise such
+    /// a pull request is refused before anything goes live.
+    pub bypasses_protection: bool,
     /// Shortest time between two writes of one live comment.
     pub write_interval: HumanDuration,
 }
@@ -204,6 +207,7 @@ impl Default for GitHubSettings {
             answers_per_hour: 20,
             repositories: Vec::new(),
             merge_method: MergeMethod::default(),
+            bypasses_protection: false,
             write_interval: HumanDuration::from_secs(5),
         }
     }

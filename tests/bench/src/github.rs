@@ -104,6 +104,7 @@ async fn graphql(State(shared): State<Shared>, Json(asked): Json<Value>) -> Json
     Json(json!({"data": {"repository": {
         "id": format!("R_{name}"),
         "defaultBranchRef": {"name": "main"},
+        "mergeCommitAllowed": true, "squashMergeAllowed": true, "rebaseMergeAllowed": true,
         "file0": {
             "byteSize": shared.project.len(), "isBinary": false, "isTruncated": false, "text": &*shared.project,
         },
@@ -113,6 +114,7 @@ async fn graphql(State(shared): State<Shared>, Json(asked): Json<Value>) -> Json
         "bearers1": {"pageInfo": {"hasNextPage": false}, "nodes": []},
         "pullRequest": {
             "id": format!("PR_{name}_{number}"), "state": "OPEN", "isDraft": false, "mergeable": "MERGEABLE", "merged": false,
+            "mergeStateStatus": "CLEAN", "isMergeQueueEnabled": false,
             "mergeCommit": null, "isCrossRepository": false, "headRepository": {"id": format!("R_{name}")},
             "headRefOid": head, "baseRefName": "main", "author": {"__typename": "User", "login": AUTHOR},
             "reviews": {"pageInfo": {"hasNextPage": false, "endCursor": null}, "nodes": []},

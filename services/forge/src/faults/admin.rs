@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Fault, Requests, WebhookFault, Webhooks};
 use crate::hub::Hub;
+use crate::protection::{MergeMethods, Protection};
 
 /// One rule, for requests or for webhooks.
 #[derive(Deserialize)]
@@ -29,6 +30,22 @@ struct World {
     clock_shift_seconds: Option<i64>,
     hold_mergeable: Option<bool>,
     compute_merges_when_asked: Option<bool>,
+    protect: Option<Protect>,
+    merge_methods: Option<Methods>,
+}
+
+/// `owner/name`, a branch, and what it asks for from now on.
+#[derive(Deserialize)]
+struct Protect {
+    repository: String,
+    branch: String,
+    protection: Protection,
+}
+
+#[derive(Deserialize)]
+struct Methods {
+    repository: String,
+    methods: MergeMethods,
 }
 
 /// `/_forge/faults` and `/_forge/world`. A page elsewhere cannot send JSON here without asking first.
@@ -66,6 +83,7 @@ async fn remove(State(hub): State<Arc<Hub>>, Path(id): Path<u64>) -> StatusCode 
 
 async fn clear(State(hub): State<Arc<Hub>>) -> StatusCode {
     hub.faults.clear();
+    hub.protections.clear();
     StatusCode::NO_CONTENT
 }
 
@@ -78,6 +96,12 @@ async fn world(State(hub): State<Arc<Hub>>, Json(world): Json<World>) -> Json<Va
     }
     if let Some(lazy) = world.compute_merges_when_asked {
         hub.faults.compute_merges_when_asked(lazy);
+    }
+    if let Some(Protect { repository, branch, protection }) = world.protect {
+        hub.protections.protect(&repository, &branch, protection);
+    }
+    if let Some(Methods { repository, methods }) = world.merge_methods {
+        hub.protections.merge_methods(&repository, methods);
     }
     Json(hub.faults.describe())
 }

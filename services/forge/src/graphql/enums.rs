@@ -29,6 +29,7 @@ enums! {
     IssueCommentOrderField { UpdatedAt }
     DeploymentOrderField { CreatedAt }
     MergeableState { Conflicting, Mergeable, Unknown }
+    MergeStateStatus { Behind, Blocked, Clean, Dirty, Draft, HasHooks, Unknown, Unstable }
     PullRequestState { Closed, Merged, Open }
     IssueState { Closed, Open }
     PullRequestReviewState { Approved, ChangesRequested, Commented, Dismissed, Pending }

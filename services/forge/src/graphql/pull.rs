@@ -4,7 +4,9 @@ use async_graphql::{Context, ID, Object, Result};
 
 use super::actor::Actor;
 use super::commit::{Commit, PullRequestCommit, Ref};
-use super::enums::{CommentAuthorAssociation, MergeableState, PullRequestReviewState, PullRequestState};
+use super::enums::{
+    CommentAuthorAssociation, MergeStateStatus, MergeableState, PullRequestReviewState, PullRequestState, from_rest,
+};
 use super::fault::refusal;
 use super::input::IssueCommentOrder;
 use super::issue::{comments_of, labels_of};
@@ -64,6 +66,15 @@ impl PullRequest {
             Some(false) => MergeableState::Conflicting,
             None => MergeableState::Unknown,
         })
+    }
+
+    async fn merge_state_status(&self, ctx: &Context<'_>) -> Result<MergeStateStatus> {
+        let facts = Session::of(ctx)?.hub.facts(&self.repository, &self.issue, &self.pull).await.map_err(refusal)?;
+        Ok(from_rest(facts.mergeable_state).unwrap_or(MergeStateStatus::Unknown))
+    }
+
+    async fn is_merge_queue_enabled(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(Session::of(ctx)?.hub.protections.of(&self.repository, &self.pull.base_ref).merge_queue)
     }
 
     async fn merged(&self) -> bool {

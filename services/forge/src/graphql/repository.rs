@@ -64,6 +64,18 @@ impl Repository {
         self.0.full_name()
     }
 
+    async fn merge_commit_allowed(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(Session::of(ctx)?.hub.protections.methods_of(&self.0).merge)
+    }
+
+    async fn squash_merge_allowed(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(Session::of(ctx)?.hub.protections.methods_of(&self.0).squash)
+    }
+
+    async fn rebase_merge_allowed(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(Session::of(ctx)?.hub.protections.methods_of(&self.0).rebase)
+    }
+
     async fn is_private(&self) -> bool {
         false
     }

@@ -12,6 +12,8 @@ pub(crate) struct Facts {
     /// None while nobody has computed it, as in payloads.
     pub(crate) mergeable: Option<bool>,
     pub(crate) mergeable_state: &'static str,
+    /// The head lacks commits of its base.
+    pub(crate) behind: bool,
     pub(crate) commits: i64,
     pub(crate) additions: u64,
     pub(crate) deletions: u64,

@@ -16,6 +16,7 @@ mod hooks;
 mod open;
 mod pages;
 mod places;
+mod protection;
 mod pulls;
 mod restart;
 mod schema;

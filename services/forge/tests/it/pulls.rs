@@ -1,5 +1,6 @@
 //! The life of a pull request, through octocrab where it has a call for it.
 
+use kfops_forge::Protection;
 use octocrab::models::IssueState;
 use octocrab::models::pulls::{MergeableState, ReviewAction};
 use octocrab::params;
@@ -22,6 +23,10 @@ async fn lives_from_opening_to_merge() {
 
     // The base moves: behind, and base.sha with it.
     let main = world.grow("main", "NEWS.md", "news\n").await;
+    let state = async || pulls.get(1).await.unwrap().mergeable_state;
+    assert_eq!(state().await, Some(MergeableState::Clean), "nobody asks for an up-to-date branch");
+    let strict = Protection { up_to_date: true, ..Protection::default() };
+    world.forge.protections().protect("team/iris", "main", strict);
     let pull = pulls.get(1).await.unwrap();
     assert_eq!((pull.mergeable, pull.mergeable_state), (Some(true), Some(MergeableState::Behind)));
     assert_eq!(pull.base.sha, main);

@@ -7,8 +7,8 @@ use kfops_project::{Memory, Permission, Policy, Project, ResolvedRule, render};
 
 use super::{Done, Driver, target::service_of};
 use crate::{
-    command::{Command, PullRequest},
-    gate,
+    command::{Command, MergeState, PullRequest},
+    gate, merging,
     ports::Look,
     step::{Stage, StepState},
     verb::Verb,
@@ -79,65 +79,88 @@ impl Driver {
         {
             rule!(self.owned(target).await?);
         }
-        let force = command.options().force && verb.merges();
-        let rules = policy.rules(verb.as_str(), force);
         if verb.acts_on_commands() {
             rule!(self.choose_commands().await?);
         }
-        for rule in &rules {
-            rule!(self.rule(&command, has, rule, &look, false).await?);
-        }
-        if verb.uses_code() && look.pull.fork {
-            rule!(self.rule(&command, has, &policy.fork_rule(), &look, true).await?);
+        if verb != Verb::Cancel || !self.all_own().await? {
+            rule!(self.rules(&command, has, &policy, &look).await?);
         }
         match verb {
             Verb::Run if !self.done(Stage::Run) => rule!(self.choose_version(&mut said).await?),
             Verb::Rollback if !self.done(Stage::Rollout) => rule!(self.choose_revision(&mut said).await?),
-            _ if verb.needs_run() => rule!(self.choose_run(&mut said).await?),
+            // What was rolled out is what its merge and its label are about.
+            _ if verb.needs_run() && !self.done(Stage::Rollout) => rule!(self.choose_run(&mut said).await?),
             _ => {}
         }
         if verb.merges() && !self.done(Stage::Merge) {
-            rule!(self.can_land(&mut look, force, &policy, &mut said).await?);
+            rule!(self.can_land(&mut look, &policy, &mut said).await?);
         }
         Ok(Done::Yes(said.join(", ")))
     }
 
     /// The gate once more before anything goes live, unless it passed a moment ago and nothing was worked on since.
+    /// People, reviews, checks and the policy itself are asked for as they are now.
     pub(super) async fn recheck(&mut self) -> Result<Done, Failure> {
         let now = self.engine.clock.now();
-        // Another repository may have come first to a target that nobody had.
-        if !self.done(Stage::Rollout) {
+        let passed = self.gate_passed.is_some_and(|passed| now.duration_since(passed).is_ok_and(|age| age < FRESH));
+        // Who else deployed meanwhile is known only now that the lock is ours: what is live, and whose the target is.
+        if self.done(Stage::Rollout) {
+            rule!(self.lives_on().await?);
+        } else {
             let target = self.target_name().await?;
             rule!(self.owned(&target).await?);
+            if self.command.verb == Verb::Rollback {
+                rule!(self.still_live().await?);
+            }
         }
-        if self.command.verb != Verb::Rollback
-            && self.gate_passed.is_some_and(|passed| now.duration_since(passed).is_ok_and(|age| age < FRESH))
-        {
+        if passed {
             return Ok(Done::Skipped("the gate passed a moment ago".into()));
         }
         let command = self.command.clone();
-        if command.verb == Verb::Rollback {
-            rule!(self.still_live().await?);
-            return Ok(Done::Yes(String::new()));
-        }
         let mut look = self.look_now().await?;
-        rule!(gate::fit(&look.pull));
-        rule!(gate::unmoved(&command, &look.pull));
+        if command.verb.uses_code() {
+            rule!(gate::fit(&look.pull));
+            rule!(gate::unmoved(&command, &look.pull));
+        }
         let policy = match self.base() {
             Ok(project) => project.map(|project| project.policy).unwrap_or_default(),
             Err(failure) => return Ok(Done::No(failure)),
         };
-        rule!(gate::branch(&command, &policy, &look.pull.base, &look.default_branch));
-        rule!(self.agreed_target().await?);
+        let engine = Arc::clone(&self.engine);
+        let has = engine.github.permission(&self.meter, &command.repository, &command.actor).await?;
+        if command.verb.uses_code() {
+            rule!(gate::branch(&command, &policy, &look.pull.base, &look.default_branch));
+        }
+        rule!(self.rules(&command, gate::permission(&has), &policy, &look).await?);
+        if command.verb.uses_code() {
+            rule!(self.agreed_target().await?);
+        }
         let mut said = Vec::new();
-        if command.verb.merges() {
-            rule!(self.can_land(&mut look, command.options().force, &policy, &mut said).await?);
+        if command.verb.merges() && !self.done(Stage::Merge) {
+            rule!(self.can_land(&mut look, &policy, &mut said).await?);
         }
         Ok(Done::Yes(said.join(", ")))
     }
 
     fn done(&self, stage: Stage) -> bool {
         self.command.progress(stage) == StepState::Succeeded
+    }
+
+    /// What the policy asks of people, reviews and checks.
+    async fn rules(
+        &mut self,
+        command: &Command,
+        has: Option<Permission>,
+        policy: &Policy,
+        look: &Look,
+    ) -> Result<Result<(), Failure>, Failure> {
+        for (rule, fork) in &rules_of(command, policy, look) {
+            let verdict = self.rule(command, has, rule, look, *fork).await?;
+            if verdict.is_err() {
+                return Ok(verdict);
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// One rule's word.
@@ -204,23 +227,30 @@ impl Driver {
         Ok(pull)
     }
 
+    /// Whether GitHub would let the bot merge, as the bot is set to merge.
+    pub(super) fn may_merge(&self, command: &Command, look: &Look) -> Result<(), Failure> {
+        let (pull, settings) = (&look.pull, &self.engine.settings.github);
+        let (method, bypasses) = (settings.merge_method, settings.bypasses_protection);
+        merging::allowed(command, &pull.base, pull.merge_state, &look.merging, method, bypasses)
+    }
+
     /// Whether GitHub would merge it, and it has all of its base.
     async fn can_land(
         &mut self,
         look: &mut Look,
-        force: bool,
         policy: &Policy,
         said: &mut Vec<String>,
     ) -> Result<Result<(), Failure>, Failure> {
         let engine = Arc::clone(&self.engine);
         for wait in 0..MERGEABLE_TRIES {
-            if look.pull.mergeable.is_some() {
+            let known = look.pull.merge_state != MergeState::Unknown || look.pull.mergeable == Some(false);
+            if look.pull.mergeable.is_some() && known {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(500 << wait)).await;
             look.pull = self.pull_now().await?;
         }
-        if !force {
+        if !self.command.options().force {
             let (base, head) = (look.pull.base.clone(), self.command.commit().to_owned());
             let behind = engine.github.behind_by(&self.meter, &self.command.repository, &base, &head).await?;
             let who = policy.rules(self.command.verb.as_str(), true).last().map(gate::who).unwrap_or_default();
@@ -230,7 +260,7 @@ impl Driver {
             }
             said.push(format!("up to date with {base}"));
         }
-        Ok(gate::mergeable(&self.command, &look.pull))
+        Ok(gate::mergeable(&self.command, &look.pull).and_then(|()| self.may_merge(&self.command, look)))
     }
 
     /// The default branch's project, as the last look showed it. A failure when there is one that cannot be read: then
@@ -254,4 +284,14 @@ impl Driver {
             }
         }
     }
+}
+
+/// The rules that a command must fulfil, each with whether it is there because the code comes from a fork.
+pub(super) fn rules_of(command: &Command, policy: &Policy, look: &Look) -> Vec<(ResolvedRule, bool)> {
+    let (verb, force) = (command.verb, command.options().force && command.verb.merges());
+    let mut rules: Vec<_> = policy.rules(verb.as_str(), force).into_iter().map(|rule| (rule, false)).collect();
+    if verb.uses_code() && look.pull.fork {
+        rules.push((policy.fork_rule(), true));
+    }
+    rules
 }

@@ -312,8 +312,8 @@ fn deployment_state(command: &Command) -> Option<DeploymentState> {
         StepState::Pending | StepState::Skipped => None,
         StepState::Running if command.outcome.is_none() => Some(DeploymentState::InProgress),
         StepState::Running => Some(DeploymentState::Error),
-        // Live is live, also when the merge that follows fails.
-        StepState::Succeeded => Some(DeploymentState::Success),
+        // Live is live, also when the merge that follows fails; but a retry looks first whether it still is.
+        StepState::Succeeded => command.went_live().then_some(DeploymentState::Success),
         StepState::Failed | StepState::Canceled => Some(DeploymentState::Failure),
     }
 }

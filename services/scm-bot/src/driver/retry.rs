@@ -38,6 +38,29 @@ impl Driver {
         self.command.adopt(&other);
         Ok(Ok(()))
     }
+
+    /// A rollout that an earlier command did: what went live then is live still. Otherwise the merge and the label would
+    /// speak of a model that nobody meets.
+    pub(super) async fn lives_on(&mut self) -> Result<Result<(), Failure>, Failure> {
+        let target = self.target_name().await?;
+        let live = self.engine.workers.live(&target).await?;
+        let (now, then) = (live.map(|live| live.revision), &self.command.lineage.revision);
+        if now.as_ref() == Some(then) {
+            return Ok(Ok(()));
+        }
+        let verb = match self.command.verb {
+            // The run is done, and need not be done again.
+            Verb::Ship => Verb::Deploy,
+            verb => verb,
+        };
+        let now = now.unwrap_or_else(|| "nothing".to_owned());
+        Ok(Err(Failure::new(
+            Reason::PolicyRefused,
+            format!("{now} is live by now, and no longer {then}, whose deployment this would end"),
+        )
+        .on(target)
+        .action(format!("look at it with /why; to bring this model live anew, /{} again", verb.as_str()))))
+    }
 }
 
 /// Whether a command can be taken up.

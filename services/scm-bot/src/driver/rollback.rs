@@ -1,6 +1,6 @@
 //! `/rollback`: an earlier revision's model, served as it was then, goes live again. Nothing is built or run.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use kfops_core::{Failure, Reason};
 use kfops_project::{Environment, Strategy};
@@ -37,20 +37,19 @@ impl Driver {
         let named = self.command.options().to;
         let found = match &named {
             Some(name) => self.good(revisions.iter().filter(|revision| revision.name == *name)).await?,
-            // Bringing back the model that is live already would change nothing.
-            None => {
-                let older = revisions.iter().skip_while(|revision| revision.name != live.name);
-                self.good(older.filter(|revision| revision.model.digest != live.model.digest)).await?
-            }
+            None => self.before(&target, &revisions, live).await?,
         };
         let Some((revision, record)) = found else {
-            let what = match named {
-                Some(name) => format!("{name} is not a revision that was live"),
-                None => format!("no good revision before {} is known", live.name),
+            let failure = match named {
+                Some(name) => Failure::new(Reason::NotFound, format!("{name} is not a revision that was live"))
+                    .action("/why and /status show what is known"),
+                None => Failure::new(
+                    Reason::NotFound,
+                    format!("no good revision before {} is known that no /rollback has replaced", live.name),
+                )
+                .action("/rollback --to REVISION brings back any that was live; the comments of deployments name them"),
             };
-            return Ok(Err(Failure::new(Reason::NotFound, what)
-                .on(target)
-                .action("/why and /status show what is known")));
+            return Ok(Err(failure.on(target)));
         };
         if revision.name == live.name {
             return Ok(Err(Failure::new(Reason::AlreadyExists, format!("{} is live already", live.name)).on(target)));
@@ -82,6 +81,43 @@ impl Driver {
             pull_request: maker.map_or(self.command.pull_request, |(_, number)| number),
         });
         Ok(Ok(()))
+    }
+
+    /// The last good revision before what is live. What came back by a rollback stands for the revision that it brought
+    /// back; and a model that somebody wanted to be rid of by a rollback comes back only by name.
+    async fn before(
+        &self,
+        target: &str,
+        revisions: &[Revision],
+        live: &Revision,
+    ) -> Result<Option<(Revision, RolloutRecord)>, Failure> {
+        // Bringing back the model that is live already would change nothing.
+        let (mut names, mut digests) = (HashSet::new(), HashSet::from([live.model.digest.clone()]));
+        // What is older than this one counts.
+        let mut mark = live.name.clone();
+        let mut older = false;
+        // Newest first, so that every rollback is met before what it replaced.
+        for revision in revisions {
+            if older
+                && !names.contains(&revision.name)
+                && !digests.contains(&revision.model.digest)
+                && let Some(found) = self.good(std::iter::once(revision)).await?
+            {
+                return Ok(Some(found));
+            }
+            let command = self.engine.ledger.deployed(target, &revision.name).await?;
+            let restored = command.and_then(|command| command.lineage.restored);
+            match &restored {
+                Some(restored) if mark == revision.name => mark.clone_from(&restored.revision),
+                _ => older |= mark == revision.name,
+            }
+            if let Some(restored) = restored {
+                let replaced = revisions.iter().find(|other| other.name == restored.replaces);
+                digests.extend(replaced.map(|replaced| replaced.model.digest.clone()));
+                names.insert(restored.replaces);
+            }
+        }
+        Ok(None)
     }
 
     /// Once the lock is ours: what is live is still what somebody wanted to be rid of.

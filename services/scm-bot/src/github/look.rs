@@ -16,8 +16,9 @@ use super::{
     wire::{Actor, Connection, is_commit},
 };
 use crate::{
-    command::{PullRequest, Repository},
+    command::{MergeState, Merging, PullRequest, Repository},
     ports::{DEPLOYED_LABELS, Look, Meter, Review},
+    settings::MergeMethod,
 };
 
 /// Most further pages of reviews and of checks, 100 each.
@@ -37,6 +38,8 @@ struct PullOf {
     state: String,
     is_draft: bool,
     mergeable: String,
+    merge_state_status: String,
+    is_merge_queue_enabled: bool,
     merged: bool,
     merge_commit: Option<Commit>,
     is_cross_repository: bool,
@@ -97,6 +100,15 @@ struct Blob {
     text: Option<String>,
 }
 
+/// What the repository allows.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Methods {
+    merge_commit_allowed: bool,
+    squash_merge_allowed: bool,
+    rebase_merge_allowed: bool,
+}
+
 #[derive(Deserialize)]
 struct LabelOf {
     id: String,
@@ -127,8 +139,8 @@ fn text() -> String {
     }
     format!(
         "query Look($owner:String!,$name:String!,$number:Int!){{repository(owner:$owner,name:$name){{\
-         id defaultBranchRef{{name}} {files}{labels}\
-         pullRequest(number:$number){{id state isDraft mergeable merged mergeCommit{{oid}} isCrossRepository \
+         id defaultBranchRef{{name}} mergeCommitAllowed squashMergeAllowed rebaseMergeAllowed {files}{labels}\
+         pullRequest(number:$number){{id state isDraft mergeable mergeStateStatus isMergeQueueEnabled merged mergeCommit{{oid}} isCrossRepository \
          headRepository{{id}} headRefOid baseRefName author{{__typename login}} \
          reviews(first:100,{VERDICTS}){{{REVIEWS}}} \
          commits(last:1){{nodes{{commit{{oid statusCheckRollup{{contexts(first:100){{{CONTEXTS}}}}}}}}}}}}}}}}}"
@@ -159,6 +171,7 @@ impl GitHubClient {
         let id: String = part(&mut seen, "/repository/id")?;
         self.known.note(on, &id, &pull.id);
         self.note_labels(repository, &mut seen, moves)?;
+        let methods = methods(&seen)?;
         let default_branch = seen.pointer("/repository/defaultBranchRef/name").and_then(Value::as_str);
         let default_branch = default_branch.unwrap_or_default().to_owned();
         let project = self.project_of(meter, repository, &mut seen).await?;
@@ -188,6 +201,7 @@ impl GitHubClient {
                     "CONFLICTING" => Some(false),
                     _ => None,
                 },
+                merge_state: MergeState::parse(&pull.merge_state_status),
                 merge_commit: pull.merge_commit.map(|commit| commit.oid).filter(|_| pull.merged),
                 seen: SystemTime::UNIX_EPOCH,
             },
@@ -195,6 +209,7 @@ impl GitHubClient {
             project,
             reviews: reviews.into_iter().flatten().filter_map(review).collect(),
             succeeded: succeeded(contexts.into_iter().flatten()),
+            merging: Merging { queue: pull.is_merge_queue_enabled, methods },
         })
     }
 
@@ -277,6 +292,17 @@ impl GitHubClient {
             )),
         }
     }
+}
+
+fn methods(seen: &Value) -> Result<Vec<MergeMethod>, Failure> {
+    let allowed = Methods::deserialize(seen.pointer("/repository").unwrap_or(&Value::Null))
+        .map_err(|error| Failure::internal(format!("github: look: /repository: {error}")))?;
+    let all = [
+        (MergeMethod::Merge, allowed.merge_commit_allowed),
+        (MergeMethod::Squash, allowed.squash_merge_allowed),
+        (MergeMethod::Rebase, allowed.rebase_merge_allowed),
+    ];
+    Ok(all.into_iter().filter_map(|(method, allowed)| allowed.then_some(method)).collect())
 }
 
 fn review(review: ReviewOf) -> Option<Review> {

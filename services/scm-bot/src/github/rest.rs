@@ -14,7 +14,7 @@ use super::{
     wire,
 };
 use crate::{
-    command::{PullRequest, Repository},
+    command::{MergeState, PullRequest, Repository},
     ports::{Merged, Meter},
 };
 
@@ -48,6 +48,7 @@ impl GitHubClient {
             merged: pull.merged,
             draft: pull.draft,
             mergeable: pull.mergeable,
+            merge_state: pull.mergeable_state.as_deref().map(MergeState::parse).unwrap_or_default(),
             merge_commit: pull.merge_commit_sha.filter(|_| pull.merged),
             seen: SystemTime::UNIX_EPOCH,
         })

@@ -16,6 +16,7 @@ pub(super) struct Pull {
     #[serde(default)]
     pub(super) draft: bool,
     pub(super) mergeable: Option<bool>,
+    pub(super) mergeable_state: Option<String>,
     pub(super) merge_commit_sha: Option<String>,
     pub(super) user: Option<User>,
     pub(super) head: Side,

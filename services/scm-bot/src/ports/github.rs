@@ -12,7 +12,7 @@ use kfops_project::Environment;
 use kfops_telemetry::metrics::GITHUB;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{PullRequest, Repository};
+use crate::command::{Merging, PullRequest, Repository};
 
 /// Counts the requests made for one command.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +107,8 @@ pub struct Look {
     pub reviews: Vec<Review>,
     /// Names of the check runs and statuses that succeeded on the head.
     pub succeeded: Vec<String>,
+    /// How the repository merges.
+    pub merging: Merging,
 }
 
 /// Something of a command that stands on GitHub, or shall.

@@ -173,7 +173,7 @@ fn facts(command: &Command) -> String {
     if let Some(model) = &lineage.model {
         facts.push(format!("model {}", code(model.digest.get(..19).unwrap_or(&model.digest), 20)));
     }
-    if command.progress(Stage::Rollout) == StepState::Succeeded {
+    if command.went_live() {
         facts.push(match &lineage.restored {
             Some(restored) => {
                 format!("{} brings back the model of {}", code(&lineage.revision, 80), code(&restored.revision, 80))

@@ -28,6 +28,7 @@ fn command(verb: Verb) -> Command {
         fork: false,
         draft: false,
         mergeable: Some(true),
+        merge_state: crate::command::MergeState::Free,
         merge_commit: None,
         seen: at(0),
     });

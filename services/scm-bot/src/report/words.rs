@@ -87,7 +87,7 @@ pub(super) fn name(command: &Command) -> String {
 /// What a person wants to know first when something went wrong: what is live now?
 pub(super) fn still_true(command: &Command) -> String {
     let Some(environment) = command.verb.environment() else { return String::new() };
-    if command.progress(Stage::Rollout) == StepState::Succeeded {
+    if command.went_live() {
         let mut out =
             format!("The new model **is live** in {} ({})", environment.as_str(), text(&command.lineage.revision, 80));
         if command.verb.merges() {
@@ -99,7 +99,9 @@ pub(super) fn still_true(command: &Command) -> String {
         }
         return out + ".";
     }
-    if command.progress(Stage::Rollout) == StepState::Pending {
+    // What an earlier command did is not done by its retry.
+    let own = command.step(Stage::Rollout).is_some_and(|step| step.start.is_some());
+    if !own {
         return if state(command) == State::Refused {
             String::new()
         } else {

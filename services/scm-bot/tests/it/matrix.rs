@@ -4,12 +4,16 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use kfops_core::{Failure, Reason};
-use kfops_scm_bot::step::StepState;
+use kfops_scm_bot::{
+    command::{Command, MergeState},
+    step::StepState,
+    verb::Verb,
+};
 
 use crate::{
     repository::PROJECT,
     sim::{Sim, digest::digest},
-    stories::{PRODUCTION, STAGING},
+    stories::{PRODUCTION, STAGING, reason},
 };
 
 /// A story: what was before, and what is to survive.
@@ -42,6 +46,13 @@ fn ran(sim: &mut Sim) {
 fn deployed_twice(sim: &mut Sim) {
     sim.told(1, "author", "/ship");
     sim.told(2, "boss", "/ship --force");
+}
+
+/// Live, but not merged.
+fn unmerged(sim: &mut Sim, pull: u64) {
+    sim.look(|state| state.hub.merge_refusal = Some("405 a check is missing".into()));
+    let command = sim.told(pull, "boss", "/ship --force");
+    assert_eq!(reason(&command), Reason::MergeFailed, "{command:#?}");
 }
 
 fn ask(sim: &mut Sim, body: &str) -> String {
@@ -159,12 +170,70 @@ const STORIES: &[Story] = &[
     },
     Story {
         name: "a merge that is refused",
+        before: ran,
+        then: |sim| {
+            sim.look(|state| state.jobs.held.insert("rollouts"));
+            let deploy = ask(sim, "/deploy");
+            canary(sim);
+            // The gate was asked twice by now: until the end of the story.
+            sim.look(|state| {
+                state.hub.pull(1).merge_state = MergeState::Blocked;
+                state.jobs.held.clear();
+            });
+            let command = sim.ended(&deploy);
+            assert_eq!(reason(&command), Reason::MergeFailed, "{command:#?}");
+        },
+    },
+    Story {
+        name: "a protection that is not satisfied",
         before: |sim| {
             ran(sim);
-            // Until the end of the story.
-            sim.look(|state| state.hub.pull(1).mergeable = None);
+            sim.look(|state| state.hub.pull(1).merge_state = MergeState::Blocked);
         },
-        then: |sim| drop(ask(sim, "/deploy --force")),
+        then: |sim| drop(ask(sim, "/deploy")),
+    },
+    Story {
+        name: "an approval that is taken back",
+        before: |sim| {
+            sim.look(|state| {
+                state.hub.base = Some(PROJECT.to_owned() + "policy: {ship: {approvals: 1}}\n");
+                state.hub.pull(1).review("mate", "APPROVED");
+                state.jobs.held.insert("runs");
+            });
+        },
+        then: |sim| {
+            let ship = ask(sim, "/ship");
+            working(sim, "runs");
+            sim.look(|state| {
+                state.hub.pull(1).review("mate", "DISMISSED");
+                state.jobs.held.clear();
+            });
+            assert_eq!(reason(&sim.ended(&ship)), Reason::PolicyRefused);
+        },
+    },
+    Story {
+        name: "retry a merge after a rollback",
+        before: |sim| {
+            deployed_twice(sim);
+            unmerged(sim, 3);
+            sim.told(3, "boss", "/rollback");
+        },
+        then: |sim| {
+            let of = |command: &&&Command| command.pull_request == 3 && command.verb == Verb::Ship;
+            let ship =
+                sim.look(|state| state.book.ordered().iter().find(of).map(|command| command.id.clone()).unwrap());
+            let retry = sim.ask(3, "boss", &format!("/retry {ship}"));
+            assert_eq!(reason(&sim.ended(&retry)), Reason::PolicyRefused);
+        },
+    },
+    Story {
+        name: "rollback twice",
+        before: |sim| {
+            deployed_twice(sim);
+            unmerged(sim, 3);
+            sim.told(3, "boss", "/rollback");
+        },
+        then: |sim| drop(sim.ask(3, "boss", "/rollback")),
     },
     Story { name: "status", before: ran, then: |sim| drop(ask(sim, "/status")) },
     Story { name: "why", before: deployed_twice, then: |sim| drop(ask(sim, "/why")) },

@@ -13,11 +13,11 @@ use aws_lc_rs::{
 use axum::Router;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use kfops_core::{Reason, SystemClock};
-use kfops_forge::{AppRegistration, Forge, NewPullRequest, Role, Settings};
+use kfops_forge::{AppRegistration, Forge, MergeMethods, NewPullRequest, Protection, Role, Settings};
 use kfops_github_contract::{Judge, JudgingLayer};
 use kfops_scm_bot::{
-    AppSettings, GitHubSettings,
-    command::Repository,
+    AppSettings, GitHubSettings, MergeMethod,
+    command::{MergeState, Repository},
     github::GitHubClient,
     ports::{Annotation, Button, CheckRun, Deployment, DeploymentState, GitHub as _, Merged, Meter, Post, Written},
 };
@@ -220,6 +220,28 @@ async fn a_token_deploys_with_nine_calls() {
     let number = world.open().await;
     let calls = deploy(&world, number).await;
     assert!(calls.len() <= 9, "{calls:#?}");
+    world.judge();
+}
+
+#[tokio::test]
+async fn what_forbids_a_merge_is_seen_before_it() {
+    let world = World::start(true).await;
+    let number = world.open().await;
+    let (client, meter, on) = (&world.client, &world.meter, (&world.repository, number));
+    let free = client.look(meter, on).await.unwrap();
+    assert_eq!((free.pull.merge_state, free.merging.queue), (MergeState::Free, false));
+    assert_eq!(free.merging.methods, [MergeMethod::Merge, MergeMethod::Squash, MergeMethod::Rebase]);
+    let rules = world.forge.protections();
+    rules.protect("team/iris", "main", Protection { approvals: 1, merge_queue: true, ..Protection::default() });
+    rules.merge_methods("team/iris", MergeMethods { merge: false, ..MergeMethods::default() });
+    let looked = client.look(meter, on).await.unwrap();
+    assert_eq!((looked.pull.merge_state, looked.merging.queue), (MergeState::Blocked, true));
+    assert_eq!(looked.merging.methods, [MergeMethod::Squash, MergeMethod::Rebase]);
+    // By REST, for what GitHub has to compute first.
+    let pull = client.pull_request(meter, on.0, number).await.unwrap();
+    assert_eq!((pull.mergeable, pull.merge_state), (Some(true), MergeState::Blocked));
+    let merged = client.merge(meter, on, &free.pull.head).await.unwrap();
+    assert_eq!(merged, Merged::No("405 Merge commits are not allowed on this repository.".into()));
     world.judge();
 }
 

@@ -16,14 +16,14 @@ use kfops_telemetry::Tracer;
 use tokio::sync::Notify;
 
 use crate::{
-    command::{Command, Image, Model, Origin, PullRequest, Repository, Source},
+    command::{Command, Image, Merging, Model, Origin, PullRequest, Repository, Source},
     driver::Driver,
     engine::Engine,
     line::Line,
     local::SqliteLedger,
     manners::Manners,
     ports::*,
-    settings::Settings,
+    settings::{MergeMethod, Settings},
     step::Stage,
     verb::Verb,
 };
@@ -126,6 +126,7 @@ pub(super) fn pull(merged: bool) -> PullRequest {
         fork: false,
         draft: false,
         mergeable: Some(true),
+        merge_state: crate::command::MergeState::Free,
         merge_commit: merged.then(|| "9".repeat(40)),
         seen: SystemTime::now(),
     }
@@ -140,6 +141,7 @@ impl GitHub for World {
             project: Some(("kfops.yaml".into(), Bytes::from_static(PROJECT.as_bytes()))),
             reviews: Vec::new(),
             succeeded: Vec::new(),
+            merging: Merging { queue: false, methods: vec![MergeMethod::Merge] },
         })
     }
     async fn post(&self, _: &Meter, _: (&Repository, u64), _: &Post) -> Result<PostOutcome, Failure> {

@@ -8,7 +8,10 @@ use kfops_project::{Environment, Permission, Project};
 use super::{Driver, live, same};
 use crate::{
     command::{Command, Model, Source},
-    driver::target::{agreed, target},
+    driver::{
+        gatekeeper::rules_of,
+        target::{agreed, target},
+    },
     gate,
     ports::{Look, Preview, Run, Work},
     report::{self, Argument, Found, Measured, Now, Plan, Serving, Verdict},
@@ -175,11 +178,7 @@ impl Driver {
             gate::unmoved(&command, &look.pull),
             gate::branch(&command, &policy, &look.pull.base, &look.default_branch),
         ];
-        let mut rules: Vec<_> = policy.rules(verb.as_str(), false).into_iter().map(|rule| (rule, false)).collect();
-        if look.pull.fork {
-            rules.push((policy.fork_rule(), true));
-        }
-        for (rule, fork) in &rules {
+        for (rule, fork) in &rules_of(&command, &policy, look) {
             verdicts.push(self.rule(&command, permission, rule, look, *fork).await?);
         }
         if verb.needs_run() {
@@ -192,6 +191,7 @@ impl Driver {
         let who = policy.rules(verb.as_str(), true).last().map(gate::who).unwrap_or_default();
         verdicts.push(gate::current(&command, &look.pull.base, asked.behind.clone()?, &who));
         verdicts.push(gate::mergeable(&command, &look.pull));
+        verdicts.push(self.may_merge(&command, look));
         Ok(verdicts.into_iter().filter_map(Result::err).collect())
     }
 }

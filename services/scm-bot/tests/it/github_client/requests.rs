@@ -3,7 +3,11 @@
 use std::time::SystemTime;
 
 use kfops_core::Reason;
-use kfops_scm_bot::ports::{CheckRun, Deployment, DeploymentState, GitHub as _, Meter, Post, Written};
+use kfops_scm_bot::{
+    MergeMethod,
+    command::MergeState,
+    ports::{CheckRun, Deployment, DeploymentState, GitHub as _, Meter, Post, Written},
+};
 use serde_json::{Value, json};
 
 use super::server::{Say, Seen, Server, TestClock, admin, ok, repository};
@@ -188,6 +192,7 @@ fn looked(page: &Seen) -> Value {
     let rollup = json!({"contexts": {"pageInfo": {"hasNextPage": false, "endCursor": null}, "nodes": contexts}});
     let pull = json!({
         "id": "PR_1", "state": "OPEN", "isDraft": true, "mergeable": "UNKNOWN", "merged": false,
+        "mergeStateStatus": "BLOCKED", "isMergeQueueEnabled": true,
         "mergeCommit": {"oid": "t"}, "isCrossRepository": false, "headRepository": null, "headRefOid": head,
         "baseRefName": "trunk", "author": {"__typename": "Bot", "login": "updates"},
         "reviews": {
@@ -196,7 +201,8 @@ fn looked(page: &Seen) -> Value {
         "commits": {"nodes": [{"commit": {"oid": head, "statusCheckRollup": rollup}}]},
     });
     json!({"repository": {
-        "id": "R_1", "defaultBranchRef": {"name": "trunk"}, "file0": null, "file1": {}, "file3": null,
+        "id": "R_1", "defaultBranchRef": {"name": "trunk"}, "mergeCommitAllowed": false, "squashMergeAllowed": true,
+        "rebaseMergeAllowed": true, "file0": null, "file1": {}, "file3": null,
         "file2": {"byteSize": 2_000_000, "isBinary": false, "isTruncated": true, "text": "cut"},
         "label0": null, "bearers0": none, "label1": null, "bearers1": none, "pullRequest": pull,
     }})
@@ -215,6 +221,8 @@ async fn a_look_sees_what_counts() {
         (look.pull.mergeable, look.pull.merge_commit, look.pull.draft, look.pull.fork),
         (None, None, true, true)
     );
+    assert_eq!((look.pull.merge_state, look.merging.queue), (MergeState::Blocked, true));
+    assert_eq!(look.merging.methods, [MergeMethod::Squash, MergeMethod::Rebase]);
     assert_eq!((look.pull.author.as_str(), look.default_branch.as_str()), ("updates[bot]", "trunk"));
     assert_eq!(look.project, Some(("config_files/config.yaml".into(), "\"whole\"".into())));
     let reviews: Vec<_> = look.reviews.iter().map(|one| (one.user.as_str(), one.insider, one.state.as_str())).collect();

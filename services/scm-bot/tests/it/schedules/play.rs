@@ -15,6 +15,7 @@ use crate::{
     stories::{PRODUCTION, STAGING},
 };
 use kfops_core::{Failure, Reason};
+use kfops_scm_bot::command::MergeState;
 use kfops_settings::HumanDuration;
 
 /// What was played.
@@ -183,6 +184,10 @@ fn happen(sim: &mut Sim, event: &Event, later: &mut Vec<Later>) {
             if let Some(id) = ids.get(nth) {
                 state.hub.take_back(*id, now, *instead);
             }
+        }),
+        Event::Dismiss(pull) => sim.look(|state| state.hub.pull(*pull).review("boss", "DISMISSED")),
+        Event::Protect(pull, blocked) => sim.look(|state| {
+            state.hub.pull(*pull).merge_state = if *blocked { MergeState::Blocked } else { MergeState::Free };
         }),
         Event::Crash => sim.crash(),
     }

@@ -42,6 +42,7 @@ pub(crate) fn violations(scenario: &Scenario, sim: &Sim) -> Vec<String> {
         }
         work_once(state, &mut wrong);
         merges(state, &mut wrong);
+        what_lives(state, &mut wrong);
         targets(scenario, state, &mut wrong);
         wrong.0.extend(binding::violations(state));
         wishes_are_heard(scenario, state, &mut wrong);
@@ -138,9 +139,10 @@ fn checked_once(state: &State, command: &Command, wrong: &mut Wrong) {
 
 fn deployed_once(state: &State, command: &Command, wrong: &mut Wrong) {
     let records: Vec<_> = state.hub.deployments.iter().filter(|kept| kept.deployment.command == command.id).collect();
-    let begun = command.progress(Stage::Rollout) != StepState::Pending && command.verb.environment().is_some();
+    let own = command.step(Stage::Rollout).is_some_and(|step| step.start.is_some());
+    let begun = (own || command.went_live()) && command.verb.environment().is_some();
     wrong.when(records.len() != usize::from(begun), || format!("{} has {} deployments", command.id, records.len()));
-    let live = command.progress(Stage::Rollout) == StepState::Succeeded;
+    let live = command.went_live();
     for record in records {
         let is = record.deployment.state;
         wrong.when(is == DeploymentState::InProgress || (is == DeploymentState::Success) != live, || {
@@ -290,6 +292,41 @@ fn merges(state: &State, wrong: &mut Wrong) {
             });
             wrong.when(by.count() == 0, || format!("#{number} was merged, and no command says so"));
         }
+    }
+}
+
+/// A pull request is merged while its model is the one that is live, and a model that somebody was rid of stays away until
+/// it is asked for by name.
+fn what_lives(state: &State, wrong: &mut Wrong) {
+    let seized = state.book.commands.values().any(|command| command.verb == Verb::Unlock);
+    for (number, commit, live) in state.hub.merged_over.iter().filter(|_| !seized) {
+        wrong.when(live.as_ref() != Some(commit), || {
+            format!("#{number} was merged at {commit} while {live:?} was live")
+        });
+    }
+    let model = |revision: &str| {
+        let of = |job: &&Job| job.revision == revision && target_of(&job.work) == PRODUCTION;
+        state.jobs.all.values().find(of).and_then(|job| match &job.work {
+            Work::Rollout { model, .. } => Some(model.digest.clone()),
+            _ => None,
+        })
+    };
+    let mut gone: BTreeSet<String> = BTreeSet::new();
+    let rolled = |command: &&&Command| {
+        command.verb == Verb::Rollback
+            && command.step(Stage::Rollout).is_some_and(|step| step.end.is_some())
+            && command.progress(Stage::Rollout) == StepState::Succeeded
+    };
+    let mut back: Vec<_> = state.book.ordered().into_iter().filter(|command| rolled(&command)).collect();
+    back.sort_by_key(|command| command.lineage.revision.clone());
+    for command in back {
+        let Some(restored) = &command.lineage.restored else { continue };
+        let came = command.lineage.model.as_ref().map(|model| model.digest.clone()).unwrap_or_default();
+        let named = command.arguments.iter().any(|argument| argument.starts_with("--to"));
+        wrong.when(!named && gone.contains(&came), || {
+            format!("{} brought {} back, which a /rollback had replaced", command.id, restored.revision)
+        });
+        gone.extend(model(&restored.replaces));
     }
 }
 

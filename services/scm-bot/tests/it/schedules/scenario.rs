@@ -47,6 +47,10 @@ pub(crate) enum Event {
         nth: Option<u64>,
         instead: Option<&'static str>,
     },
+    /// The protection of the base branch asks for something, or has it.
+    Protect(u64, bool),
+    /// An approval is taken back.
+    Dismiss(u64),
     Crash,
 }
 
@@ -140,7 +144,7 @@ impl Scenario {
         }
         for number in 0..rng.below(6) {
             let at = Duration::from_millis(rng.below(span * 1000));
-            let event = match rng.below(11) {
+            let event = match rng.below(14) {
                 0 | 1 | 9 => {
                     let pull = rng.between(1, pulls);
                     Event::Push { pull, head: format!("{:x}{:x}", 10 + number, pull).repeat(20), way: way(&mut rng) }
@@ -154,6 +158,8 @@ impl Scenario {
                     nth: Some(rng.below(8)),
                     instead: rng.pick(&[None, Some("never mind"), Some("/ship")]),
                 },
+                10 | 11 => Event::Protect(rng.between(1, pulls), rng.chance(500)),
+                12 => Event::Dismiss(rng.between(1, pulls)),
                 _ => Event::Crash,
             };
             events.push((at, event));

@@ -17,7 +17,7 @@ use super::{
     gate::{Planted, Port},
     hub::{BOT, Check, Comment, Hub, Record},
 };
-use crate::repository;
+use crate::{repository, stories::PRODUCTION};
 
 pub(crate) struct SimGitHub(pub(crate) Arc<World>);
 
@@ -66,6 +66,7 @@ impl GitHub for SimGitHub {
                 project: state.hub.base.clone().map(|text| ("kfops.yaml".to_owned(), Bytes::from(text))),
                 reviews: pull.reviews.clone(),
                 succeeded: pull.succeeded.get(&pull.head).cloned().unwrap_or_default(),
+                merging: state.hub.merging.clone(),
             })
         })
         .await
@@ -219,7 +220,12 @@ impl GitHub for SimGitHub {
         let commit = commit.to_owned();
         self.ask(Some(meter), "merge", true, move |state| {
             known(&state.hub, on.1)?;
-            Ok(state.hub.merge(on.1, &commit))
+            let merged = state.hub.merge(on.1, &commit);
+            if matches!(merged, Merged::Yes(_)) {
+                let lived = state.jobs.services.get(PRODUCTION).and_then(|service| service.lived.last());
+                state.hub.merged_over.push((on.1, commit, lived.map(|(_, commit)| commit.clone())));
+            }
+            Ok(merged)
         })
         .await
     }

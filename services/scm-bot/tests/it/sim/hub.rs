@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use kfops_scm_bot::{
-    command::PullRequest,
+    MergeMethod,
+    command::{MergeState, Merging, PullRequest},
     ports::{CheckRun, Deployment, DeploymentState, Merged, Review},
 };
 use serde_json::json;
@@ -27,6 +28,7 @@ pub(crate) struct Pull {
     pub(crate) draft: bool,
     pub(crate) merged: bool,
     pub(crate) mergeable: Option<bool>,
+    pub(crate) merge_state: MergeState,
     pub(crate) behind: u64,
     /// Heads after the first, and when they were pushed.
     pub(crate) pushes: Vec<(SystemTime, String)>,
@@ -49,6 +51,7 @@ impl Pull {
             draft: false,
             merged: false,
             mergeable: Some(true),
+            merge_state: MergeState::Free,
             behind: 0,
             pushes: Vec::new(),
             merges: Vec::new(),
@@ -68,6 +71,7 @@ impl Pull {
             fork: self.fork,
             draft: self.draft,
             mergeable: self.mergeable,
+            merge_state: self.merge_state,
             merge_commit: self.merged.then(|| merge_commit(number)),
             seen: now,
         }
@@ -133,6 +137,10 @@ pub(crate) struct Hub {
     pub(crate) base: Option<String>,
     /// kfops.yaml of the commits; of all that are not named, the one under "".
     pub(crate) projects: BTreeMap<String, String>,
+    /// How the repository merges.
+    pub(crate) merging: Merging,
+    /// What was merged: the pull request, its commit, and the commit whose model was live then.
+    pub(crate) merged_over: Vec<(u64, String, Option<String>)>,
     /// What GitHub says to the next merge, if it refuses it.
     pub(crate) merge_refusal: Option<String>,
     /// Webhooks, in the order in which they were sent.
@@ -160,6 +168,8 @@ impl Default for Hub {
             teams: [("o/ml-platform".to_owned(), BTreeSet::from(["mate".to_owned()]))].into(),
             base: Some(repository::PROJECT.into()),
             projects: [(String::new(), repository::PROJECT.to_owned())].into(),
+            merging: Merging { queue: false, methods: vec![MergeMethod::Merge] },
+            merged_over: Vec::new(),
             merge_refusal: None,
             sent: Vec::new(),
             calls: Vec::new(),
@@ -215,6 +225,9 @@ impl Hub {
         let pull = self.pull(number);
         if !pull.open || pull.draft || pull.mergeable == Some(false) {
             return Merged::No("Pull Request is not mergeable".into());
+        }
+        if pull.merge_state != MergeState::Free {
+            return Merged::No("405 At least 1 approving review is required".into());
         }
         if pull.head != commit {
             return Merged::No("Head branch was modified. Review and try the merge again.".into());

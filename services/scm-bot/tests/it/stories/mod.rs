@@ -4,8 +4,10 @@ mod acts;
 mod binding;
 mod gate;
 mod lost;
-mod policy;
 mod owners;
+mod policy;
+mod second_gate;
+mod undo;
 mod waits;
 mod work;
 
