@@ -4,8 +4,8 @@ mod acts;
 mod binding;
 mod gate;
 mod lost;
-mod policy;
 mod owners;
+mod policy;
 mod waits;
 mod work;
 
