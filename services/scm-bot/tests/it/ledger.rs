@@ -12,7 +12,6 @@ use kfops_scm_bot::{
     command::{Command, Origin, Repository, State},
     local::SqliteLedger,
     ports::{Accepted, Claim, Created, Delivery, Filter, Ledger},
-    push::Push,
     step::{Stage, StepState},
     verb::Verb,
 };
@@ -20,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     ledger_locks::locks_follow_the_model,
+    ledger_pushes,
     sim::{World, ledger::SimLedger},
 };
 
@@ -79,7 +79,7 @@ pub(crate) async fn conforms<F: Factory>() {
     one_of_many_gets_the_lock::<F>().await;
     a_crash_loses_nothing::<F>().await;
     what_is_live_is_never_forgotten::<F>().await;
-    comments_are_bound_by_the_newest_push::<F>().await;
+    ledger_pushes::comments_are_bound_by_the_newest_push::<F>().await;
     locks_follow_the_model::<F>().await;
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn command(id: &str) -> Command {
     Command::new(id.into(), Verb::Deploy, on, "a".into(), Origin::Api, TraceContext::from_random([1; 24]), at(0))
 }
 
-fn delivery(id: &str, received: SystemTime) -> Delivery {
+pub(crate) fn delivery(id: &str, received: SystemTime) -> Delivery {
     Delivery { id: id.into(), event: "issue_comment".into(), payload: "{}".into(), received }
 }
 
@@ -118,53 +118,6 @@ pub(crate) async fn end(ledger: &dyn Ledger, id: &str, whole: bool, when: System
 
 fn waiting(holder: &str, ahead: usize) -> Claim {
     Claim::Waiting { holder: holder.into(), ahead }
-}
-
-fn written(id: &str, second: u64) -> Command {
-    let mut command = command(id);
-    command.written = Some(at(second));
-    command
-}
-
-fn push(before: &str, head: &str, second: u64) -> Push {
-    let repository = Repository::parse("o/r").unwrap();
-    Push { repository, pull_request: 1, before: before.into(), head: head.into(), at: at(second) }
-}
-
-async fn comments_are_bound_by_the_newest_push<F: Factory>() {
-    let ledger = F::new().open_owned().await;
-    let ledger = ledger.1.as_ref();
-    let commands = vec![written("c-5", 5), written("c-15", 15), written("c-20", 20), command("c-api")];
-    ledger.accept(delivery("g-1", at(1)), commands).await.unwrap();
-    let elsewhere = Push { pull_request: 2, ..push("a", "b", 90) };
-    assert_eq!(ledger.accept_push(delivery("p-0", at(1)), elsewhere, at(40)).await.unwrap(), Some(Vec::new()));
-    let changed = ledger.accept_push(delivery("p-1", at(30)), push("a", "b", 10), at(40)).await.unwrap().unwrap();
-    assert_eq!(changed.len(), 1);
-    assert_eq!(
-        (changed[0].id.as_str(), changed[0].superseded_by.as_deref(), changed[0].updated),
-        ("c-5", Some("b"), at(40))
-    );
-    assert_eq!(changed[0], ledger.get("c-5").await.unwrap());
-    assert_eq!(ledger.accept_push(delivery("p-1", at(30)), push("b", "c", 20), at(40)).await.unwrap(), None);
-    assert_eq!(ledger.get("c-15").await.unwrap().superseded_by, None);
-    // Two in one second, told in the wrong order; then one from long before.
-    let changed = ledger.accept_push(delivery("p-2", at(30)), push("c", "d", 20), at(40)).await.unwrap().unwrap();
-    assert_eq!(changed.iter().map(|command| command.id.as_str()).collect::<Vec<_>>(), ["c-5", "c-15", "c-20"]);
-    for (id, push) in [("p-3", push("b", "c", 20)), ("p-4", push("0", "a", 2))] {
-        assert_eq!(ledger.accept_push(delivery(id, at(30)), push, at(40)).await.unwrap(), Some(Vec::new()), "{id}");
-    }
-    // What comes after it is compared with the newest; once it is forgotten, with nothing.
-    let by = async |guid: &str, command: Command| {
-        let accepted = ledger.accept(delivery(guid, at(31)), vec![command]).await.unwrap();
-        let Accepted::New(new) = accepted else { panic!("{guid} was there") };
-        assert_eq!(new[0], ledger.get(&new[0].id).await.unwrap());
-        new[0].superseded_by.clone()
-    };
-    assert_eq!(by("g-2", written("c-19", 19)).await.as_deref(), Some("d"));
-    assert_eq!(by("g-3", written("c-21", 20)).await, None);
-    assert_eq!(by("g-4", command("c-api-2")).await, None);
-    ledger.compact(at(21), at(0)).await.unwrap();
-    assert_eq!(by("g-5", written("c-18", 18)).await, None);
 }
 
 async fn deliveries_count_once<F: Factory>() {
@@ -475,7 +428,7 @@ async fn what_is_live_is_never_forgotten<F: Factory>() {
 }
 
 /// A ledger together with what it lies in.
-trait OpenOwned: Factory + Sized {
+pub(crate) trait OpenOwned: Factory + Sized {
     async fn open_owned(self) -> (Self, Arc<dyn Ledger>) {
         let ledger = self.open().await;
         (self, ledger)

@@ -5,6 +5,7 @@ mod github_client;
 mod grpc;
 mod ledger;
 mod ledger_locks;
+mod ledger_pushes;
 mod matrix;
 mod mistakes;
 mod repository;
