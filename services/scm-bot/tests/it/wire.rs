@@ -137,7 +137,7 @@ async fn ones_own_command_is_canceled_while_github_is_away() {
     let mut watch = client.watch_command(pb::WatchCommandRequest { name: "commands/my-build".into() }).await.unwrap();
     while watch.get_mut().message().await.unwrap().unwrap().state() != State::Running {}
     let (rng, away) = (Rng::new(1), vec![(Port::GitHub, std::time::Duration::ZERO, DAY)]);
-    world.sim.gate().weather = Some(Weather { rng, refused: 0, lost: 0, hangs: 0, ledger: 0, away, until: DAY });
+    world.sim.gate().weather = Some(Weather { rng, ledger: 6, refused: 0, lost: 0, hangs: 0, away, until: DAY });
     let cancel = |actor: &str| {
         let mut request = tonic::Request::new(pb::CancelCommandRequest { name: "commands/my-build".into() });
         request.metadata_mut().insert("kfops-actor", actor.parse().unwrap());

@@ -20,6 +20,7 @@ use kfops_scm_bot::{
 use super::{
     State, World,
     gate::{Planted, Port},
+    time::BEGIN,
 };
 
 /// What is remembered.
@@ -142,7 +143,11 @@ impl Book {
         }
         if lock.holder.is_none() && lock.queue[0] == id {
             lock.queue.remove(0);
-            (lock.holder, lock.fence, lock.since) = (Some(id.to_owned()), lock.fence + 1, now);
+            // In the simulated world's own time fences count from 1, so that two lives can be compared.
+            let age = now.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|age| *age < BEGIN);
+            let least = age.and_then(|age| u64::try_from(age.as_millis()).ok()).unwrap_or_default();
+            let fence = least.max(lock.fence + 1);
+            (lock.holder, lock.fence, lock.since) = (Some(id.to_owned()), fence, now);
             return Ok(Claim::Held(lock.fence));
         }
         let place = lock.queue.iter().position(|waiting| waiting == id).unwrap_or_default();

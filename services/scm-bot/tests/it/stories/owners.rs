@@ -139,7 +139,7 @@ fn what_is_ones_own_is_canceled_while_github_is_away() {
     let (now, rng) = (sim.world.time.passed(), Rng::new(1));
     let until = now + Duration::from_secs(300);
     let away = vec![(Port::GitHub, Duration::ZERO, until)];
-    sim.world.gate().weather = Some(Weather { rng, refused: 0, lost: 0, hangs: 0, ledger: 0, away, until });
+    sim.world.gate().weather = Some(Weather { rng, ledger: 6, refused: 0, lost: 0, hangs: 0, away, until });
     // Somebody else's rights are GitHub's to say.
     let other = sim.ask(1, "mate", "/cancel");
     sim.pass(Duration::from_secs(60));
