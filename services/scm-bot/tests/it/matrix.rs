@@ -428,6 +428,7 @@ fn killed_anywhere_the_world_ends_the_same() {
     let only = std::env::var("KFOPS_SIM_STORY").ok();
     let mut cases = BTreeMap::new();
     let mut wrong = Vec::new();
+    let mut missed = 0;
     for story in STORIES.iter().filter(|story| only.as_ref().is_none_or(|only| only == story.name)) {
         let calm = told(story, None);
         let expected = calm.look(|state| digest(state));
@@ -444,7 +445,11 @@ fn killed_anywhere_the_world_ends_the_same() {
                 *cases.entry(story.name).or_insert(0) += 1;
                 let sim = told(story, Some((number + 1, before)));
                 let ended = sim.look(|state| digest(state));
-                if ended != expected || sim.lives != calm.lives + 1 {
+                // A call more or less depends on who comes first where several wait: what is planned for the last may
+                // find none.
+                let fired = sim.world.gate().kill.is_none();
+                missed += usize::from(!fired);
+                if ended != expected || sim.lives != calm.lives + u64::from(fired) {
                     let when = if before { "before" } else { "after" };
                     wrong.push(format!(
                         "{}: killed {when} call {} ({name}), lives {}\n{}{}",
@@ -458,7 +463,9 @@ fn killed_anywhere_the_world_ends_the_same() {
             }
         }
     }
-    println!("crash matrix: {} cases: {cases:?}", cases.values().sum::<usize>());
+    let all = cases.values().sum::<usize>();
+    println!("crash matrix: {all} cases, {missed} not killed: {cases:?}");
+    assert!(missed * 100 <= all, "{missed} of {all} were not killed");
     assert!(wrong.is_empty(), "{} of them end differently:\n{}", wrong.len(), wrong.join("\n"));
 }
 
