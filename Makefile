@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 REPORT ?=
 DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
 
-.PHONY: help demo test sim lint bench bench-webhooks bench-commands fuzz install build setup schema
+.PHONY: help demo test sim lint bench bench-webhooks bench-commands fuzz install build setup schema cluster-up cluster-down test-cluster
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -48,6 +48,15 @@ bench-commands: setup ## 10,000 open commands on one scm-bot: memory, restart, t
 fuzz: setup ## random comments, signatures, webhooks, kfops.yaml and arguments (FUZZ_SECONDS each, FUZZ_SEED)
 	cargo build --release --locked --package kfops-fuzz
 	$(CARGO_TARGET_DIR)/release/fuzz $(FUZZ)
+
+cluster-up: ## a small real Kubeflow on this machine: deploy/test-cluster (PARTS="kubernetes", or of istio s3 kserve buildkit)
+	deploy/test-cluster/up $(PARTS)
+
+cluster-down: ## its end; programs and images stay in the cache
+	deploy/test-cluster/down
+
+test-cluster: ## proofs that it is one (SUITES="kubernetes istio kserve buildkit")
+	deploy/test-cluster/prove $(SUITES)
 
 install: setup ## kfc into ~/.cargo/bin, optimised
 	cargo install --locked --path services/kfc
