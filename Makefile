@@ -55,7 +55,7 @@ cluster-up: ## a small real Kubeflow on this machine: deploy/test-cluster (PARTS
 cluster-down: ## its end; programs and images stay in the cache
 	deploy/test-cluster/down
 
-test-cluster: ## proofs that it is one (SUITES="kubernetes network-policies istio kserve buildkit")
+test-cluster: ## proofs that it is one (SUITES="kubernetes network-policies s3 istio kserve buildkit")
 	deploy/test-cluster/prove $(SUITES)
 
 install: setup ## kfc into ~/.cargo/bin, optimised
