@@ -49,7 +49,7 @@ fuzz: setup ## random comments, signatures, webhooks, kfops.yaml and arguments (
 	cargo build --release --locked --package kfops-fuzz
 	$(CARGO_TARGET_DIR)/release/fuzz $(FUZZ)
 
-cluster-up: ## a small real Kubeflow on this machine: deploy/test-cluster (PARTS="kubernetes", or of istio s3 kserve buildkit)
+cluster-up: ## a small real Kubeflow on this machine: deploy/test-cluster (PARTS="kubernetes", or of s3 buildkit istio kserve)
 	deploy/test-cluster/up $(PARTS)
 
 cluster-down: ## its end; programs and images stay in the cache
