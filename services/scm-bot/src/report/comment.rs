@@ -194,6 +194,13 @@ fn facts(command: &Command) -> String {
     if lineage.metrics.len() > 10 {
         out += &format!(" · and {}", count(lineage.metrics.len() as u64 - 10, "more metric"));
     }
+    if let Some((number, merged)) = lineage.undone.as_ref().filter(|_| command.went_live()) {
+        out += &format!(
+            "\n\nThe default branch still holds the change of #{number}, merged as {}: the next deployment would bring it \
+             back. Revert it there if it is to stay away.",
+            code(short(merged), 12)
+        );
+    }
     if command.outcome == Some(State::Succeeded) && matches!(command.verb, Verb::BuildRun | Verb::Run) {
         out += "\n\nNext: `/deploy`, or `/staging_deploy`.";
     }

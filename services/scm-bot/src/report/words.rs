@@ -112,7 +112,10 @@ pub(super) fn name(command: &Command) -> String {
 
 /// What was written after the verb, as code; empty when that was nothing.
 pub(super) fn arguments(command: &Command, limit: usize) -> String {
-    let shown = if command.typo().is_some() { String::new() } else { shell_words::join(&command.arguments) };
+    let words = command.arguments.iter().filter(|_| command.typo().is_none());
+    let odd = |word: &str| word.is_empty() || word.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c));
+    let word = |word: &String| if odd(word) { shell_words::quote(word).into_owned() } else { word.clone() };
+    let shown = words.map(word).collect::<Vec<_>>().join(" ");
     if shown.is_empty() { shown } else { format!(" {}", code(&shown, limit)) }
 }
 
