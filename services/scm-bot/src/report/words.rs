@@ -75,7 +75,7 @@ pub(super) fn failure(command: &Command) -> String {
         out.push_str(&truth);
     }
     if listed {
-        out.push_str("\n");
+        out.push('\n');
         for error in errors.iter().take(LISTED) {
             let place = code(&format!("{}:{}", error.path, error.line), 120);
             out.push_str(&format!("\n- {place} {}", prose(&error.message, 300)));
