@@ -133,6 +133,7 @@ pub(crate) async fn cancel(client: &Client, given: &str, output: &Output) -> Res
 /// `/build_run --set=a=1 on o/r#3`.
 pub(crate) fn title(command: &Json) -> String {
     let words = command["arguments"].as_array().into_iter().flatten().filter_map(Json::as_str);
+    let words = words.filter(|_| typo(command).is_none());
     let words: String = words.map(|word| format!(" {}", one_line(word))).collect();
     let text = |key: &str| one_line(command[key].as_str().unwrap_or_default());
     format!("{}{words} on {}#{}", verb(command), text("repository"), text("pullRequest"))
@@ -165,7 +166,16 @@ pub(crate) fn has_ended(command: &Json) -> bool {
     command["state"].as_str().is_some_and(|state| ends.contains(&state))
 }
 
+/// What was written, where it is only almost a verb: the bot keeps it with the verb of its answer.
+fn typo(command: &Json) -> Option<&str> {
+    let word = command["arguments"][0].as_str().filter(|_| command["verb"] == "VERB_HELP")?;
+    (command["failure"]["message"].as_str()? == format!("/{word} is not a command")).then_some(word)
+}
+
 fn verb(command: &Json) -> String {
+    if let Some(word) = typo(command) {
+        return format!("/{}", one_line(word));
+    }
     let verb = command["verb"].as_str().unwrap_or_default().trim_start_matches("VERB_");
     format!("/{}", verb.to_lowercase())
 }

@@ -312,7 +312,7 @@ impl Command {
             }
             Line::Typo { word, meant } => {
                 self.unreadable = Some(
-                    Failure::new(InvalidArgument, format!("/{word} is not a command"))
+                    Failure::new(InvalidArgument, no_command(&word))
                         .action(format!("did you mean /{}? /help shows all", meant.as_str())),
                 );
                 self.arguments = vec![word];
@@ -331,6 +331,13 @@ impl Command {
             }
         }
         self
+    }
+
+    /// The word that is almost a verb, if that is what was written.
+    #[must_use]
+    pub fn typo(&self) -> Option<&str> {
+        let (word, wrong) = (self.arguments.first()?, self.unreadable.as_ref()?);
+        (self.verb == Verb::Help && wrong.message == no_command(word)).then_some(word)
     }
 
     /// The id of a resource that a worker makes for this command: `b-`, `v-`, `r-`, `d-` and always the same rest.
@@ -435,4 +442,8 @@ impl Command {
             && self.pull_request == other.pull_request
             && self.actor == other.actor
     }
+}
+
+fn no_command(word: &str) -> String {
+    format!("/{word} is not a command")
 }

@@ -121,6 +121,7 @@ fn runs() {
         succeeded: true,
         commit: deploy.commit().to_owned(),
         version: "v-1".into(),
+        arguments: BTreeMap::new(),
         metrics: BTreeMap::new(),
         model: Some(Model::default()),
     };

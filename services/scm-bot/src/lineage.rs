@@ -98,4 +98,6 @@ pub struct Lineage {
     pub replaced: Option<Replaced>,
     /// `/rollback`: what it brings back.
     pub restored: Option<Restored>,
+    /// `/rollback`: pull request and merge commit of what it replaces.
+    pub undone: Option<(u64, String)>,
 }

@@ -208,7 +208,8 @@ mod tests {
             assert!(section.starts_with(&format!("`{usage}` ")), "docs/commands.md: ## {name} begins with `{usage}`");
             assert!(section.contains(&format!("\n    /{name}")), "docs/commands.md: ## {name} has an example");
             assert!(pages.contains(&format!("| [`/{name}`](#{name}) |")), "docs/commands.md: no /{name} in the table");
-            assert!(help.contains(&format!("| `{usage}` | {} |", verb.summary())), "/help: no /{name}");
+            let row = format!("| `{}` | {} |", usage.replace('|', "\\|"), verb.summary());
+            assert!(help.contains(&row), "/help: no /{name}");
             assert!(readme.contains(&format!("`/{name}")), "README.md: no /{name}");
         }
         assert!(readme.contains("(docs/commands.md)"));

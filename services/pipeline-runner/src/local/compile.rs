@@ -135,11 +135,10 @@ impl LocalCompiler {
             Some(problem) if problem.kind != "memory" => {
                 let message: String = without_scratch(&problem.message, scratch).chars().take(500).collect();
                 match problem.kind.as_str() {
-                    "refused" => failed(message).action("correct the file, or `pipeline.source` and `function` in the configuration"),
+                    "refused" => failed(message)
+                        .action("correct the file, or `pipeline.source` and `function` in the configuration"),
                     "compile" => failed(format!("{path} cannot be compiled: {message}")),
-                    _ => failed(format!("{path} cannot be imported: {message}")).action(
-                        "the file may import kfp and files of its repository; import anything else inside of the components",
-                    ),
+                    _ => failed(format!("{path} cannot be imported: {message}")).action(way_out(&message)),
                 }
             }
             problem if problem.is_some() || of_memory => {
@@ -149,6 +148,18 @@ impl LocalCompiler {
             }
             _ => failed(format!("compiling {path} ended without a result: {}", ended.describe())),
         }
+    }
+}
+
+/// What helps against an exception while the file is imported, by its last line.
+fn way_out(message: &str) -> &'static str {
+    let is = |names: &[&str]| names.iter().any(|name| message.starts_with(name));
+    if is(&["ModuleNotFoundError", "ImportError"]) {
+        "the file may import kfp and files of its repository; import anything else inside of the components"
+    } else if is(&["SyntaxError", "IndentationError", "TabError"]) {
+        "correct the line that the log names, and push"
+    } else {
+        "correct the line that the log names, and push; importing the file may only define the pipeline"
     }
 }
 

@@ -83,11 +83,19 @@ async fn an_import_failure_shows_the_repositorys_own_paths() {
     assert_eq!(failure.reason, Reason::CompileFailed);
     assert!(failure.message.contains("pipelines/p.py cannot be imported"), "{}", failure.message);
     assert!(failure.message.contains("no_such_package"), "{}", failure.message);
+    assert!(failure.action.contains("import kfp and files"), "{}", failure.action);
     assert!(failure.log_tail.contains("File \"lib/data.py\", line 2"), "{}", failure.log_tail);
     let machine = runner.folder.path().display().to_string();
     assert!(!failure.log_tail.contains(&machine) && !failure.message.contains(&machine), "{}", failure.log_tail);
     assert!(!failure.log_tail.contains("compile.py"), "{}", failure.log_tail);
     assert_eq!(failure.resource, "pipelineVersions/v-1");
+}
+
+#[tokio::test]
+async fn a_syntax_error_gets_no_advice_about_imports() {
+    let failure = failing("def pipeline(:\n    pass\n").await;
+    assert!(failure.message.contains("SyntaxError") && !failure.action.contains("import"), "{failure:?}");
+    assert!(failure.action.contains("correct the line"), "{failure:?}");
 }
 
 #[tokio::test]

@@ -63,7 +63,10 @@ impl Driver {
 
     pub(super) async fn act(&mut self) -> Result<Done, Failure> {
         let engine = Arc::clone(&self.engine);
-        let by = format!("@{} wrote /{}", self.command.actor, self.command.verb.as_str());
+        let by = match self.command.origin {
+            Origin::Button { .. } => format!("@{} pressed Cancel", self.command.actor),
+            _ => format!("@{} wrote /{}", self.command.actor, self.command.verb.as_str()),
+        };
         let mut others = Vec::new();
         let mut freed = false;
         for id in self.command.acts_on.clone() {

@@ -6,7 +6,7 @@ use kfops_core::{Failure, Reason, TraceContext};
 
 use super::Driver;
 use crate::{
-    command::Command,
+    command::{Command, State},
     gate,
     ports::Run,
     step::{Stage, StepState},
@@ -86,6 +86,7 @@ impl Driver {
             Some(id) => history.iter().filter(ran).find(|other| other.lineage.run.as_ref() == Some(id)),
             None => history.iter().find(ran),
         };
+        let last = named.is_none();
         let id = named.or_else(|| maker.and_then(|maker| maker.lineage.run.clone()));
         let mut found: Option<(String, Run)> = None;
         if let Some(id) = id {
@@ -108,6 +109,8 @@ impl Driver {
             found = Some((id, run));
         }
         let verdict = gate::run(&self.command, found.as_ref().map(|(id, run)| (id.as_str(), run)));
+        let verdict =
+            if last { verdict.map_err(|failure| of_failed_run(&self.command, &history, failure)) } else { verdict };
         let (Ok(()), Some((id, run))) = (&verdict, found) else { return Ok(verdict) };
         let builder = history.iter().find(|other| {
             other.lineage.version.as_ref() == Some(&run.version) && other.progress(Stage::Compile).done()
@@ -127,4 +130,32 @@ impl Driver {
         lineage.model = run.model;
         Ok(Ok(()))
     }
+}
+
+/// Why nothing can be deployed: the last run of this very commit failed, if that is so.
+pub(super) fn of_failed_run(command: &Command, history: &[Command], otherwise: Failure) -> Failure {
+    if !matches!(otherwise.reason, Reason::NoRun | Reason::RunOfOtherCommit) {
+        return otherwise;
+    }
+    let tried = |other: &&Command| {
+        other.seq < command.seq
+            && other.commit() == command.commit()
+            && other.step(Stage::Run).is_some_and(|step| matches!(step.state, StepState::Failed | StepState::Canceled))
+    };
+    let Some(other) = history.iter().find(tried) else { return otherwise };
+    let (run, ended) = (other.resource(Stage::Run), other.outcome.map_or("failed", State::as_str));
+    let why = other.failure.as_ref().filter(|failure| failure.reason != Reason::Canceled);
+    let why = why.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
+    let verb = command.verb.as_str();
+    Failure::new(
+        Reason::NoRun,
+        format!(
+            "the run of {}, {run} by /{} ({}), {ended}{why}",
+            gate::short(command.commit()),
+            other.verb.as_str(),
+            other.id
+        ),
+    )
+    .on(format!("runs/{run}"))
+    .action(format!("mend it, push and /build_run, then /{verb}"))
 }

@@ -18,11 +18,16 @@ use crate::{
     gate,
     ports::{DeploymentState, Found, Meter, Post, PostOutcome, Written},
     report::{check_run, comment, deployment, marker},
+    step::{Stage, Step, StepState},
     verb::Verb,
 };
 
 /// A command that takes no longer than this makes do with few requests.
 const SHORT: Duration = Duration::from_secs(60);
+/// Most canary steps for which requests are kept free.
+const MOST_CANARIES: u32 = 4;
+/// A canary step that takes longer than this is shown while it is under way.
+const SEEN: Duration = Duration::from_secs(3);
 /// By how much GitHub's clock may differ from ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);
 
@@ -31,6 +36,10 @@ const CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Publisher {
     last_write: Option<SystemTime>,
     shown: u64,
+    /// The canary step that was shown last.
+    canary: Option<String>,
+    /// The canary step under way, and since when by our clock.
+    under_canary: Option<(String, SystemTime)>,
     /// This process knows what stands on GitHub; otherwise it looks before it writes something new.
     known: bool,
     /// Whether the last word is said.
@@ -77,7 +86,7 @@ impl Driver {
         publisher.under_way.is_some() || publisher.last_write.is_none() || publisher.shown != fingerprint(&self.command)
     }
 
-    fn due(&self) -> bool {
+    fn due(&mut self) -> bool {
         let command = &self.command;
         if command.verb.only_reads() || command.verb.acts_on_commands() || command.outcome.is_some() {
             return false;
@@ -90,14 +99,41 @@ impl Driver {
         let age = now.duration_since(command.received).unwrap_or_default();
         let passed = now.duration_since(last).unwrap_or_default();
         let interval = self.engine.settings.github.write_interval.get();
+        // Where live traffic goes is worth more than how long it took; each step is shown once, whatever the budget.
+        if let Some(step) = canary(command) {
+            let known = self.publisher.under_canary.take().filter(|(title, _)| *title == step.title);
+            let (title, since) = known.unwrap_or_else(|| (step.title.clone(), now));
+            let long = now.duration_since(since).unwrap_or_default() >= SEEN;
+            let new = self.publisher.canary.as_ref() != Some(&title);
+            self.publisher.under_canary = Some((title, since));
+            if long && new {
+                return passed >= interval;
+            }
+        }
         if age >= SHORT {
             // Long commands change seldom enough to be shown less often.
             return passed >= interval.max(age / 20).min(Duration::from_secs(30));
         }
         // What is still to come is kept free: the last word; for a deploy also merge and labels.
         let reserve = if command.verb.environment().is_some() { 4 } else { 1 };
+        // What came before leaves room for the canary steps.
+        let reserve = if command.verb == Verb::Ship { reserve + self.canaries_ahead() } else { reserve };
         let budget = if command.verb == Verb::Ship { 14 } else { 8 };
         passed >= interval * 2 && command.github_calls + 1 + reserve <= budget
+    }
+
+    /// How many canary steps are still to be shown.
+    fn canaries_ahead(&self) -> u32 {
+        let command = &self.command;
+        let first = command.lineage.replaced.as_ref().is_some_and(|replaced| replaced.revision.is_empty());
+        if first || command.progress(Stage::Rollout).done() {
+            return 0;
+        }
+        let project = self.project.as_ref();
+        let ours = || Some(project?.target(command.verb.environment()?)?.strategy.canary.len());
+        let all = command.options().canary.map(|steps| steps.len()).or_else(ours).unwrap_or_default();
+        let begun = command.steps.iter().filter(|step| canary_step(step) && step.start.is_some()).count();
+        u32::try_from(all.saturating_sub(begun)).unwrap_or_default().min(MOST_CANARIES)
     }
 
     /// The last word. Tried until GitHub hears it, or patience is over.
@@ -195,6 +231,7 @@ impl Driver {
             engine.save(&mut self.command).await?;
         }
         self.publisher.shown = fingerprint(&self.command);
+        self.publisher.canary = canary(&self.command).map(|step| step.title.clone());
         let write = carry_out(engine, self.meter.clone(), self.command.clone(), post, look);
         self.publisher.under_way = Some(tokio::spawn(write));
         Ok(())
@@ -283,6 +320,15 @@ async fn carry_out(engine: Arc<Engine>, meter: Meter, command: Command, mut post
     Writing { found, outcome: engine.github.post(&meter, on, &post).await, deployment }
 }
 
+fn canary_step(step: &Step) -> bool {
+    step.part && step.stage == Stage::Rollout && step.title.starts_with("canary ")
+}
+
+/// The canary step under way.
+fn canary(command: &Command) -> Option<&Step> {
+    command.steps.iter().find(|step| canary_step(step) && step.state == StepState::Running)
+}
+
 /// What a reader would notice.
 fn fingerprint(command: &Command) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -306,7 +352,6 @@ fn wants_check(command: &Command) -> bool {
 
 /// Nothing before the rollout begins: until then nothing is deployed.
 fn deployment_state(command: &Command) -> Option<DeploymentState> {
-    use crate::step::{Stage, StepState};
     command.verb.environment()?;
     match command.progress(Stage::Rollout) {
         StepState::Pending | StepState::Skipped => None,

@@ -12,6 +12,11 @@ use crate::{
     ports::{Revision, RolloutRecord, Work},
 };
 
+/// Most revisions that a refusal names.
+const NAMED: usize = 5;
+/// Most revisions that are looked at to name them.
+const LOOKED_AT: usize = 25;
+
 impl Driver {
     /// Finds the revision to bring back: the one that was named, or the last good one before what is live.
     pub(super) async fn choose_revision(&mut self, said: &mut Vec<String>) -> Result<Result<(), Failure>, Failure> {
@@ -40,15 +45,22 @@ impl Driver {
             None => self.before(&target, &revisions, live).await?,
         };
         let Some((revision, record)) = found else {
-            let failure = match named {
-                Some(name) => Failure::new(Reason::NotFound, format!("{name} is not a revision that was live"))
-                    .action("/why and /status show what is known"),
-                None => Failure::new(
-                    Reason::NotFound,
-                    format!("no good revision before {} is known that no /rollback has replaced", live.name),
-                )
-                .action("/rollback --to REVISION brings back any that was live; the comments of deployments name them"),
-            };
+            let failure =
+                match named {
+                    Some(name) => Failure::new(Reason::NotFound, format!("{name} is not a revision that was live"))
+                        .action(match self.were_live(&revisions, live).await?.as_slice() {
+                            [] => format!("{} is live, and nothing that was live before it is known", live.name),
+                            names => format!("name one that was, the last first: {}", names.join(", ")),
+                        }),
+                    None => Failure::new(
+                        Reason::NotFound,
+                        format!("no good revision before {} is known that no /rollback has replaced", live.name),
+                    )
+                    .action(match self.were_live(&revisions, live).await?.as_slice() {
+                        [] => "nothing that was live before it is known; /deploy another model".to_owned(),
+                        names => format!("/rollback --to REVISION brings back any that was live: {}", names.join(", ")),
+                    }),
+                };
             return Ok(Err(failure.on(target)));
         };
         if revision.name == live.name {
@@ -68,7 +80,11 @@ impl Driver {
                 self.command.links.push(trace);
             }
         }
+        let undone = engine.ledger.deployed(&target, &live.name).await?;
+        let undone = undone
+            .filter(|undone| undone.repository == self.command.repository && !undone.lineage.merge_commit.is_empty());
         let lineage = &mut self.command.lineage;
+        lineage.undone = undone.map(|undone| (undone.pull_request, undone.lineage.merge_commit));
         lineage.inference_service = target;
         lineage.source = Some(record.source);
         lineage.run = Some(record.run);
@@ -136,6 +152,17 @@ impl Driver {
             .on(&lineage.inference_service)
             .action("look at what is live with /why, then /rollback again, with --to where it matters"))
         })
+    }
+
+    /// The last revisions that were live before what is live, newest first.
+    async fn were_live(&self, revisions: &[Revision], live: &Revision) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::new();
+        for revision in revisions.iter().filter(|revision| revision.name != live.name).take(LOOKED_AT) {
+            if names.len() < NAMED && self.good(std::iter::once(revision)).await?.is_some() {
+                names.push(revision.name.clone());
+            }
+        }
+        Ok(names)
     }
 
     /// The first whose rollout succeeded.

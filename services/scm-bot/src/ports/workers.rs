@@ -133,6 +133,8 @@ pub struct Run {
     pub commit: String,
     /// Id of its version.
     pub version: String,
+    /// Values of its parameters.
+    pub arguments: BTreeMap<String, serde_json::Value>,
     /// What it measured.
     pub metrics: BTreeMap<String, f64>,
     /// What it trained.

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use kfops_core::Reason;
 
 use super::{
-    escape::{code, text},
+    escape::{code, prose, text},
     metrics::{compare, number},
-    words::{failure, icon, name, span, state},
+    words::{arguments, failure, icon, name, span, state},
 };
 use crate::{
     command::{Command, State},
@@ -20,6 +20,8 @@ use crate::{
 
 /// Most rows of the table; a pipeline may have hundreds of tasks.
 const ROWS: usize = 60;
+/// Longest arguments in the heading.
+const ARGUMENTS: usize = 200;
 
 /// The hidden mark by which the bot finds its own comment again. It is believed only in the bot's own comments.
 #[must_use]
@@ -78,7 +80,7 @@ fn title(command: &Command, now: SystemTime) -> String {
         State::Succeeded => format!("done in {time}"),
         state => format!("{} after {time}", state.as_str()),
     };
-    format!("**/{}** {}{place} · {state}", name(command), by(command))
+    format!("**/{}**{} {}{place} · {state}", name(command), arguments(command, ARGUMENTS), by(command))
 }
 
 fn table(command: &Command, now: SystemTime) -> String {
@@ -99,7 +101,7 @@ fn table(command: &Command, now: SystemTime) -> String {
     for step in rows {
         let time = span(step.start, step.end, now);
         out +=
-            &format!("| {} | {} | {time} | {} |\n", text(&step.title, 80), icon(step.state), text(&step.message, 200));
+            &format!("| {} | {} | {time} | {} |\n", text(&step.title, 80), icon(step.state), prose(&step.message, 200));
     }
     if hidden > 0 {
         out += &format!("| and {} more | | | |\n", hidden);
@@ -139,7 +141,11 @@ fn plan_row(command: &Command) -> Option<Step> {
         revision => format!("model {} replaces {} of {revision}", digest(&model.digest), digest(&replaced.model)),
     };
     // A rollback measures nothing anew.
-    let measured = if lineage.metrics.is_empty() { Vec::new() } else { compare(&replaced.metrics, &lineage.metrics) };
+    let measured = match (replaced.revision.as_str(), lineage.metrics.is_empty()) {
+        (_, true) => Vec::new(),
+        ("", _) => lineage.metrics.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect(),
+        _ => compare(&replaced.metrics, &lineage.metrics),
+    };
     for metric in measured.into_iter().take(3) {
         said += &format!(" · {metric}");
     }
@@ -188,6 +194,13 @@ fn facts(command: &Command) -> String {
     if lineage.metrics.len() > 10 {
         out += &format!(" · and {}", count(lineage.metrics.len() as u64 - 10, "more metric"));
     }
+    if let Some((number, merged)) = lineage.undone.as_ref().filter(|_| command.went_live()) {
+        out += &format!(
+            "\n\nThe default branch still holds the change of #{number}, merged as {}: the next deployment would bring it \
+             back. Revert it there if it is to stay away.",
+            code(short(merged), 12)
+        );
+    }
     if command.outcome == Some(State::Succeeded) && matches!(command.verb, Verb::BuildRun | Verb::Run) {
         out += "\n\nNext: `/deploy`, or `/staging_deploy`.";
     }
@@ -218,16 +231,16 @@ fn way_out(command: &Command) -> Option<String> {
 
 /// Whether the same may succeed without a change of the code.
 fn worth_a_retry(command: &Command) -> bool {
-    use Reason as R;
-    let reason = command.failure.as_ref().map(|failure| failure.reason);
-    let of_the_commit = matches!(
-        reason,
-        Some(R::ConfigInvalid | R::CompileFailed | R::PipelineInvalid | R::TemplateInvalid | R::SourceInvalid)
-    );
+    let passes = command.failure.as_ref().is_none_or(|failure| {
+        let passes = failure.retryable || matches!(failure.reason, Reason::Canceled | Reason::Internal);
+        // Where the failure itself says what to do, nothing else is said.
+        let told = ["/retry", " again", "push", "kfops.yaml"].iter().any(|way| failure.action.contains(way));
+        passes && !told
+    });
     command.verb.takes_turns()
         && matches!(command.outcome, Some(State::Failed | State::Canceled))
         && command.steps.iter().any(|step| step.stage == Stage::Gate && step.state == StepState::Succeeded)
-        && !of_the_commit
+        && passes
 }
 
 fn footer(command: &Command, public_url: Option<&str>) -> String {

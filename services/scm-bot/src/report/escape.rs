@@ -48,6 +48,50 @@ pub(super) fn text(foreign: &str, limit: usize) -> String {
     out
 }
 
+/// Most code spans of one sentence.
+const SPANS: usize = 20;
+/// Stands for a code span while the rest is escaped.
+const SPAN: char = '\u{e000}';
+
+/// One line of text as `text` gives it, but a command, path or name between backticks is shown as code.
+pub(super) fn prose(foreign: &str, limit: usize) -> String {
+    let mut spans = Vec::new();
+    let mut marked = String::new();
+    let whole = foreign.replace(SPAN, "");
+    let mut rest = whole.as_str();
+    while let Some((before, after)) = rest.split_once('`') {
+        marked += before;
+        match after.split_once('`').filter(|(span, tail)| named(span) && !tail.starts_with('`') && spans.len() < SPANS)
+        {
+            Some((span, tail)) => {
+                marked.push(SPAN);
+                spans.push(span);
+                rest = tail;
+            }
+            None => {
+                marked.push('`');
+                rest = after;
+            }
+        }
+    }
+    marked += rest;
+    let mut spans = spans.into_iter();
+    let mut out = String::new();
+    for c in text(&marked, limit).chars() {
+        match (c, if c == SPAN { spans.next() } else { None }) {
+            (_, Some(span)) => out += &format!("`{span}`"),
+            (c, None) => out.push(c),
+        }
+    }
+    out
+}
+
+/// Nothing of it means anything in Markdown or in a table.
+fn named(span: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " ./_:=-".contains(c);
+    (1..=80).contains(&span.len()) && span.chars().all(plain) && span.trim() == span
+}
+
 /// Text in a code span; at most `limit` characters. Inside a table, too.
 pub(super) fn code(foreign: &str, limit: usize) -> String {
     let mut clean: String = foreign
@@ -130,6 +174,27 @@ mod tests {
         );
         assert_eq!(text("abcdef", 3), "abc…");
         assert_eq!(code("a`b|c", 20), "`a'b¦c`");
+    }
+
+    #[test]
+    fn names_in_backticks_are_code_and_nothing_else_is() {
+        assert_eq!(
+            prose("task `evaluate` failed; `kfc check` shows it", 99),
+            "task `evaluate` failed; `kfc check` shows it"
+        );
+        assert_eq!(
+            prose("a_b `x|y` `` ` `@team` `<b>`", 99),
+            "a\\_b \\`x\\|y\\` \\`\\` \\` \\`@\u{200b}team\\` \\`&lt;b&gt;\\`"
+        );
+        assert_eq!(prose("\u{e000}`a` b", 3), "`a` b");
+        assert_eq!(prose("`abc` and more", 3), "`abc` a…");
+        for hostile in ["``a`", "`a``b`", "`a`<img src=x>`b`", "`a\n`*b*", "`a`[l](http://x)"] {
+            let mut html = String::new();
+            let shown = prose(hostile, 99);
+            pulldown_cmark::html::push_html(&mut html, pulldown_cmark::Parser::new(&shown));
+            assert!(!html.contains("<img") && !html.contains("<em") && !html.contains("<a "), "{hostile}: {html}");
+        }
+        assert!(prose(&"`ab`".repeat(400), 1000).len() < 4000);
     }
 
     #[test]

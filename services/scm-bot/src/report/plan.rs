@@ -7,7 +7,7 @@ use kfops_project::{Environment, Strategy};
 use similar::TextDiff;
 
 use super::{
-    escape::{block, code, text},
+    escape::{block, code, prose, text},
     locks::{Held, lock},
     metrics::{compare, number},
     words::capital,
@@ -207,7 +207,7 @@ fn run(plan: &Plan) -> String {
 }
 
 fn serving(serving: &Serving, now: SystemTime) -> String {
-    let mut out = format!("**Serving** · {} · {}\n\n", code(&serving.target, 200), strategy(&serving.strategy));
+    let mut out = format!("**Serving** · {} · {}\n\n", code(&serving.target, 200), strategy(serving));
     let digest = |digest: &str| code(digest.get(..19).unwrap_or(digest), 20);
     let model = serving.model.as_deref().map_or_else(|| "the model that the run will train".to_owned(), digest);
     let before = match &serving.now {
@@ -269,10 +269,12 @@ fn difference(live: &str, new: &str, revision: &str) -> String {
     format!("{}\n\n", block(&diff, "diff"))
 }
 
-fn strategy(strategy: &Strategy) -> String {
+fn strategy(serving: &Serving) -> String {
+    let strategy = &serving.strategy;
     let hold = humantime::format_duration(strategy.hold.get());
     match strategy.canary.as_slice() {
         [] => "all traffic at once, after the proof".to_owned(),
+        _ if serving.now == Ok(None) => "no canary: nothing is live yet".to_owned(),
         steps => {
             let steps: Vec<String> = steps.iter().map(|percent| format!("{percent} %")).collect();
             format!("canary {}, each watched for {hold}", steps.join(", "))
@@ -288,9 +290,12 @@ fn let_through(verdict: &Verdict) -> String {
         Ok(refusals) => {
             let mut out = format!("- `/{verb}`: no\n");
             for refusal in refusals {
-                let action =
-                    if refusal.action.is_empty() { String::new() } else { format!(": {}", text(&refusal.action, 400)) };
-                writeln!(out, "  - {}{action}", text(&refusal.message, 400)).ok();
+                let action = if refusal.action.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", prose(&refusal.action, 400))
+                };
+                writeln!(out, "  - {}{action}", prose(&refusal.message, 400)).ok();
             }
             out
         }

@@ -101,6 +101,8 @@ fn what_cannot_be_found_out_is_said_in_its_place() {
     assert!(shown.contains("there is no run of this commit yet"), "{shown}");
     assert!(shown.contains("The storage URI is a placeholder"), "{shown}");
     assert!(shown.contains("```yaml\nspec:"), "{shown}");
+    some.serving.as_mut().unwrap().now = Ok(None);
+    assert!(plan(&command(), &some, UNIX_EPOCH).contains("/iris` · no canary: nothing is live yet\n"));
     some.serving = None;
     assert!(plan(&command(), &some, UNIX_EPOCH).contains("nothing is deployed"));
 }

@@ -5,10 +5,10 @@ use std::{fmt::Write as _, time::SystemTime};
 use kfops_core::Failure;
 
 use super::{
-    escape::{code, text},
+    escape::{code, prose, text},
     locks::{Held, lock},
     plan::Found,
-    words::{sentence, span, state},
+    words::{arguments, name, sentence, span, state},
 };
 use crate::{command::Command, gate::short, ports::Live, verb::Verb};
 
@@ -31,7 +31,8 @@ pub struct Place {
 pub fn help() -> String {
     let mut out = String::from("| write | Kfops |\n|---|---|\n");
     for verb in Verb::ALL {
-        writeln!(out, "| `{}` | {} |", verb.usage(), verb.summary()).ok();
+        // GitHub ends a table's cell at a bar, also inside of code.
+        writeln!(out, "| `{}` | {} |", verb.usage().replace('|', "\\|"), verb.summary()).ok();
     }
     out + "\nA command stands at the start of a line of its own. An edited comment starts nothing.\n"
 }
@@ -54,13 +55,14 @@ pub fn status(
         out += "| command | state | commit | time | |\n|---|---|---|---|---|\n";
         for other in others.iter().take(ROWS) {
             let said = match &other.failure {
-                Some(failure) => text(&failure.message, 120),
+                Some(failure) => prose(&failure.message, 120),
                 None => other.steps.last().map(|step| text(&step.title, 60)).unwrap_or_default(),
             };
             writeln!(
                 out,
-                "| /{} {} | {} | {} | {} | {said} |",
-                other.verb.as_str().replace('_', "\\_"),
+                "| /{}{} {} | {} | {} | {} | {said} |",
+                name(other),
+                arguments(other, 80),
                 code(&other.id, 20),
                 state(other).as_str(),
                 code(short(other.commit()), 12),

@@ -156,6 +156,69 @@ fn a_typo_is_named() {
 }
 
 #[test]
+fn what_is_no_typo_is_named_as_it_is() {
+    let mut command = command(Verb::Help).reading(crate::grammar::parse("/help me").remove(0));
+    command.outcome = Some(State::Refused);
+    command.failure = command.unreadable.clone();
+    let shown = comment(&command, at(2), None);
+    assert!(shown.contains("**/help refused:** unexpected argument `me`."), "{shown}");
+}
+
+#[test]
+fn the_heading_and_the_status_show_the_arguments() {
+    let mut command = command(Verb::Ship)
+        .reading(crate::grammar::parse("/ship --canary 20 --set max_depth=5 --set 'name=a `b` @team'").remove(0));
+    let shown = comment(&command, at(2), None);
+    let said = "**/ship** `--canary 20 --set max_depth=5 --set 'name=a 'b' @team'` by @author for";
+    assert!(shown.contains(said), "{shown}");
+    command.id = "c-2".into();
+    let shown = status(&self::command(Verb::Status), &[command.clone()], None, &[], at(9));
+    assert!(shown.contains("| /ship `--canary 20 --set max_depth=5"), "{shown}");
+    command.arguments = vec!["x".repeat(5000)];
+    assert!(comment(&command, at(2), None).len() < 1000);
+    let typo = self::command(Verb::Help).reading(crate::grammar::parse("/buildrun").remove(0));
+    // A typo is of a verb that only reads; what it is called is for lists that show those.
+    assert_eq!(typo.typo(), Some("buildrun"));
+}
+
+#[test]
+fn errors_of_the_file_stand_in_the_comment() {
+    let mut command = command(Verb::Build);
+    let error = |line, message: &str| crate::ports::Annotation {
+        path: "kfops.yaml".into(),
+        line,
+        column: None,
+        message: message.into(),
+        warning: false,
+    };
+    command.annotations = (1..8).map(|line| error(line, "pipeline: missing key `source`")).collect();
+    command.annotations.push(crate::ports::Annotation { warning: true, ..error(9, "odd") });
+    command.outcome = Some(State::Failed);
+    command.failure = Some(
+        Failure::new(Reason::ConfigInvalid, "kfops.yaml:1:1: pipeline: missing key `source` (and 6 more)")
+            .action("mend it and push; `kfc check` shows every problem beforehand")
+            .log_tail("kfops.yaml:1:1: …"),
+    );
+    let shown = comment(&command, at(2), None);
+    assert!(
+        shown.contains(
+            "**/build failed:** 7 errors in the files of this commit.
+
+- `kfops.yaml:1` pipeline: missing key `source`
+"
+        ),
+        "{shown}"
+    );
+    assert!(shown.contains("- `kfops.yaml:5` ") && !shown.contains("- `kfops.yaml:6` "), "{shown}");
+    let rest = "- and 2 more
+
+Mend it and push; `kfc check` shows every problem beforehand.
+
+<details><summary>All problems of kfops.yaml</summary>";
+    assert!(shown.contains(rest), "{shown}");
+}
+
+#[test]
 fn hostile_text_moves_nothing() {
     let hostile =
         "x | y\n| z | <script>alert(1)</script> @everyone [a](http://evil.example) <!-- kfops:c-2 --> ```\n</details>";
@@ -203,7 +266,7 @@ fn status_and_help() {
     assert!(shown.contains("What is live in staging could not be found out: nobody answers.\n"), "{shown}");
     assert!(shown.contains("Lock of staging: could not be found out: nobody answers\n"), "{shown}");
     for verb in Verb::ALL {
-        assert!(help().contains(verb.usage()));
+        assert!(help().contains(&verb.usage().replace('|', "\\|")));
     }
 }
 
@@ -219,6 +282,10 @@ fn a_rollout_says_what_it_replaces() {
     });
     step(&mut command, Stage::Rollout, StepState::Running, "");
     command.set_parts(Stage::Rollout, vec![Step::part(Stage::Rollout, "revision iris-00007", StepState::Running)]);
+    let mut first = command.clone();
+    first.lineage.replaced = Some(Replaced::default());
+    let shown = comment(&first, at(9), None);
+    assert!(shown.contains("model sha256:999999999999 is the first · acc\\|uracy 0.967 |"), "{shown}");
     let shown = comment(&command, at(9), None);
     let plan = "| plan | ✓ |  | model sha256:999999999999 replaces sha256:000000000000 of iris-00006 · acc\\|uracy 0.953 → 0.967 (+0.014) |\n";
     let (_, after) = shown.split_once(plan).unwrap_or_else(|| panic!("{shown}"));
@@ -234,13 +301,20 @@ fn a_retry_and_a_rollback_say_so() {
     command.retry_of = Some("c-0".into());
     assert!(comment(&command, at(9), None).contains("**/retry of /build\\_run** by @author"));
     command.outcome = Some(State::Failed);
-    command.failure = Some(Failure::new(Reason::TaskFailed, "task train failed"));
+    command.failure = Some(Failure::new(Reason::WorkerUnavailable, "pipeline-runner does not answer"));
     step(&mut command, Stage::Gate, StepState::Succeeded, "");
     let shown = comment(&command, at(9), None);
-    assert!(shown.contains("**/retry of /build\\_run failed:** task train failed."), "{shown}");
+    assert!(shown.contains("**/retry of /build\\_run failed:** pipeline-runner does not answer."), "{shown}");
     assert!(shown.contains("Next: `/retry` does again what is not done"), "{shown}");
-    command.failure = Some(Failure::new(Reason::CompileFailed, "no"));
-    assert!(!comment(&command, at(9), None).contains("Next: `/retry`"));
+    for reason in Reason::ALL.iter().filter(|reason| !reason.retryable()) {
+        command.failure = Some(Failure::new(*reason, "no"));
+        let helps = matches!(reason, Reason::Canceled | Reason::Internal);
+        assert_eq!(comment(&command, at(9), None).contains("Next: `/retry`"), helps, "{reason}");
+    }
+    for action in ["write /ship again", "allow it more under timeouts of kfops.yaml", "end it there, then /retry"] {
+        command.failure = Some(Failure::new(Reason::DeadlineExceeded, "late").action(action));
+        assert!(!comment(&command, at(9), None).contains("Next: `/retry`"), "{action}");
+    }
 
     let mut back = self::command(Verb::Rollback);
     step(&mut back, Stage::Rollout, StepState::Succeeded, "");

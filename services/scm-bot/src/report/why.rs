@@ -106,7 +106,7 @@ fn chain(chain: &Chain) -> String {
             Checked::Unknown => "?",
         };
         let means = if link.means.is_empty() { String::new() } else { format!(": {}", text(&link.means, 400)) };
-        writeln!(out, "| {mark} | {} | {}{means} |", link.title, text(&link.found, 400)).ok();
+        writeln!(out, "| {mark} | {} | {}{means} |", link.title, text(&link.found, 1200)).ok();
     }
     out
 }

@@ -4,12 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use kfops_core::{Failure, Reason};
 
-use super::escape::{block, text};
+use super::escape::{block, code, prose, text};
 use crate::{
     command::{Command, State},
+    gate::count,
+    ports::Annotation,
     step::{Stage, StepState},
-    verb::Verb,
 };
+
+/// Most errors of kfops.yaml that stand in the comment itself.
+const LISTED: usize = 5;
 
 /// `0.2 s`, `21 s`, `1 m 12 s`, `2 h 3 m`.
 pub(super) fn duration(duration: Duration) -> String {
@@ -57,18 +61,40 @@ pub(super) fn failure(command: &Command) -> String {
         by if !by.is_empty() && failure.reason == Reason::Canceled => by,
         _ => &failure.message,
     };
-    let mut out = format!("**/{} {verdict}:** {}.", name(command), text(why, 1000));
+    let errors: Vec<&Annotation> = command.annotations.iter().filter(|annotation| !annotation.warning).collect();
+    let listed = failure.reason == Reason::ConfigInvalid && errors.len() > 1;
+    let why = if listed {
+        format!("{} in the files of this commit", count(errors.len() as u64, "error"))
+    } else {
+        prose(why, 1000)
+    };
+    let mut out = format!("**/{} {verdict}:** {why}.", name(command));
     let truth = still_true(command);
     if !truth.is_empty() {
         out.push(' ');
         out.push_str(&truth);
     }
+    if listed {
+        out.push('\n');
+        for error in errors.iter().take(LISTED) {
+            let place = code(&format!("{}:{}", error.path, error.line), 120);
+            out.push_str(&format!("\n- {place} {}", prose(&error.message, 300)));
+        }
+        if errors.len() > LISTED {
+            out.push_str(&format!("\n- and {} more", errors.len() - LISTED));
+        }
+    }
     if !failure.action.is_empty() {
-        out.push_str(&format!("\n\n{}.", capital(&text(&failure.action, 600))));
+        out.push_str(&format!("\n\n{}.", capital(&prose(&failure.action, 600))));
     }
     if !failure.log_tail.is_empty() {
+        let what = if failure.reason == Reason::ConfigInvalid {
+            "All problems of kfops.yaml"
+        } else {
+            "Last lines of the log"
+        };
         out.push_str(&format!(
-            "\n\n<details><summary>Last lines of the log</summary>\n\n{}\n\n</details>",
+            "\n\n<details><summary>{what}</summary>\n\n{}\n\n</details>",
             block(&failure.log_tail, "text")
         ));
     }
@@ -77,11 +103,20 @@ pub(super) fn failure(command: &Command) -> String {
 
 /// The verb as it was written: a typo keeps its letters.
 pub(super) fn name(command: &Command) -> String {
-    match (&command.unreadable, command.verb, command.arguments.first()) {
-        (Some(_), Verb::Help, Some(word)) => text(word, 40),
-        _ if command.retry_of.is_some() => format!("retry of /{}", command.verb.as_str().replace('_', "\\_")),
-        _ => command.verb.as_str().replace('_', "\\_"),
+    match command.typo() {
+        Some(word) => text(word, 40),
+        None if command.retry_of.is_some() => format!("retry of /{}", command.verb.as_str().replace('_', "\\_")),
+        None => command.verb.as_str().replace('_', "\\_"),
     }
+}
+
+/// What was written after the verb, as code; empty when that was nothing.
+pub(super) fn arguments(command: &Command, limit: usize) -> String {
+    let words = command.arguments.iter().filter(|_| command.typo().is_none());
+    let odd = |word: &str| word.is_empty() || word.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c));
+    let word = |word: &String| if odd(word) { shell_words::quote(word).into_owned() } else { word.clone() };
+    let shown = words.map(word).collect::<Vec<_>>().join(" ");
+    if shown.is_empty() { shown } else { format!(" {}", code(&shown, limit)) }
 }
 
 /// What a person wants to know first when something went wrong: what is live now?
@@ -122,8 +157,8 @@ pub(super) fn still_true(command: &Command) -> String {
 #[must_use]
 pub fn sentence(failure: &Failure) -> String {
     let action =
-        if failure.action.is_empty() { String::new() } else { format!(" {}.", capital(&text(&failure.action, 600))) };
-    format!("{}.{action}", capital(&text(&failure.message, 1000)))
+        if failure.action.is_empty() { String::new() } else { format!(" {}.", capital(&prose(&failure.action, 600))) };
+    format!("{}.{action}", capital(&prose(&failure.message, 1000)))
 }
 
 pub(super) fn capital(sentence: &str) -> String {

@@ -127,6 +127,23 @@ fn json(value: &serde_json::Value) -> prost_types::Value {
     prost_types::Value { kind: Some(kind) }
 }
 
+/// What `json` made of it, back again: whole numbers are whole.
+pub(super) fn plain(value: prost_types::Value) -> serde_json::Value {
+    use prost_types::value::Kind;
+    match value.kind {
+        None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
+        Some(Kind::BoolValue(bool)) => bool.into(),
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
+        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() < 1e15 => (number as i64).into(),
+        Some(Kind::NumberValue(number)) => number.into(),
+        Some(Kind::StringValue(text)) => text.into(),
+        Some(Kind::ListValue(list)) => list.values.into_iter().map(plain).collect(),
+        Some(Kind::StructValue(fields)) => {
+            serde_json::Value::Object(fields.fields.into_iter().map(|(name, value)| (name, plain(value))).collect())
+        }
+    }
+}
+
 /// The numbers of the four State enums agree, except that only pipelines skip.
 fn progress(state: i32) -> StepState {
     match state {

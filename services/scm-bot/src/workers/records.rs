@@ -3,7 +3,7 @@
 use kfops_core::{Failure, Reason};
 use kfops_proto::{build as pb_build, common, pipeline as pb_pipeline, serving as pb_serving};
 
-use super::convert::{WorkState, failure, work_state};
+use super::convert::{WorkState, failure, plain, work_state};
 use crate::{
     command::{Image, Model, Source},
     ports::{BuildRecord, Live, Preview, Revision, RolloutRecord, Run, Version},
@@ -50,6 +50,7 @@ pub(super) fn run(run: pb_pipeline::Run) -> Run {
         succeeded: succeeded(run.state),
         commit: run.commit,
         version: id(&run.pipeline_version, "pipelineVersions"),
+        arguments: run.arguments.into_iter().map(|(name, value)| (name, plain(value))).collect(),
         metrics: run.metrics.into_iter().collect(),
         model: run.model.filter(|model| !model.uri.is_empty()).map(model),
     }

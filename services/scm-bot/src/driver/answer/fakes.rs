@@ -227,6 +227,7 @@ pub(super) fn good(archive: &Digest) -> Known {
         succeeded: true,
         commit: COMMIT.into(),
         version: "v-1".into(),
+        arguments: [("max_depth".to_owned(), 5.into()), ("seed".to_owned(), 1.into())].into(),
         metrics: [("accuracy".to_owned(), 0.953)].into(),
         model: Some(model),
     };

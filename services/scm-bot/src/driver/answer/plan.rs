@@ -9,6 +9,7 @@ use super::{Driver, live, same};
 use crate::{
     command::{Command, Model, Source},
     driver::{
+        choose::of_failed_run,
         gatekeeper::rules_of,
         target::{agreed, target},
     },
@@ -96,7 +97,9 @@ impl Driver {
                 Err(failure) => return Ok(Err(failure)),
             },
         };
-        let verdict = gate::run(&as_if(&self.command, Verb::Deploy), run.as_ref().map(|(id, run)| (id.as_str(), run)));
+        let deploy = as_if(&self.command, Verb::Deploy);
+        let verdict = gate::run(&deploy, run.as_ref().map(|(id, run)| (id.as_str(), run)))
+            .map_err(|failure| of_failed_run(&deploy, &history, failure));
         Ok(Ok(Candidate { run, verdict }))
     }
 

@@ -1,10 +1,11 @@
 //! `/why`: where what is live comes from. Each link is looked up where it is kept and compared with the one before; a
 //! missing link is an answer, never an error.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kfops_core::{Digest, Failure, Reason};
-use kfops_project::Environment;
+use kfops_project::{Environment, Folder, Project};
+use kfops_store::{ArchiveLimits, SourceRef, extract_source};
 
 use super::{Driver, live, targets};
 use crate::{
@@ -19,6 +20,12 @@ use crate::{
 const BUILDS: usize = 5;
 /// Most rollbacks of rollbacks that are followed.
 const ROLLBACKS: usize = 20;
+
+/// Most parameters and metrics that are named.
+const SHOWN: usize = 8;
+
+/// Values by name.
+type Parameters = BTreeMap<String, serde_json::Value>;
 
 /// What asking for a record gave: the record, or the link that says why there is none.
 type Asked<T> = Result<T, Link>;
@@ -97,6 +104,20 @@ impl Driver {
         chain.links.push(version.as_ref().map_or_else(Clone::clone, compiled));
         let (command, restored) = self.deployed(&chain.target, &live.name).await;
         chain.restored = restored;
+        if let Ok(run) = &run {
+            let maker = match command.as_ref() {
+                Ok(Some(command)) => self.runner(command, &live.run).await,
+                _ => None,
+            };
+            let file = match (&maker, &version) {
+                (Some(maker), Ok(version)) if !maker.options().set.is_empty() => self.said(version).await,
+                _ => None,
+            };
+            let set = maker.map(|maker| maker.options().set).unwrap_or_default();
+            if let Some(link) = chain.links.iter_mut().find(|link| link.title == "run") {
+                link.found += &made_with(run, &set, file.as_ref());
+            }
+        }
         match &version {
             Ok(version) => {
                 let command = command.as_ref().ok().and_then(Option::as_ref);
@@ -112,6 +133,30 @@ impl Driver {
         }
         chain.links.push(self.origin(environment, live, command).await);
         chain
+    }
+
+    /// The command that ran it.
+    async fn runner(&self, command: &Command, run: &str) -> Option<Command> {
+        let mut commands = self.engine.history(command).await.unwrap_or_default();
+        commands.push(command.clone());
+        commands.sort_by_key(|command| command.seq);
+        let ran = |other: &Command| {
+            other.lineage.run.as_deref() == Some(run) && other.progress(Stage::Run) == StepState::Succeeded
+        };
+        commands.into_iter().find(ran)
+    }
+
+    /// The arguments that kfops.yaml of a version's commit says; None: nobody can read it any more.
+    async fn said(&self, version: &Version) -> Option<Parameters> {
+        let digest = Digest::parse(&version.source.digest).ok()?;
+        let archive = SourceRef { key: version.source.key.clone(), digest };
+        let folder = tempfile::tempdir().ok()?;
+        extract_source(&self.engine.store, &archive, folder.path(), ArchiveLimits::default()).await.ok()?;
+        let read = tokio::task::spawn_blocking(move || {
+            let files = Folder::new(folder.path()).ok()?;
+            Project::load(&files).ok().map(|loaded| loaded.project.pipeline.arguments)
+        });
+        read.await.ok()?
     }
 
     async fn rollout(&self, live: &Revision) -> Link {
@@ -296,6 +341,33 @@ fn ran(live: &Revision, run: &Run) -> Link {
         wrong.push(format!("it was made from {}, and the revision says {}", short(&run.commit), short(&live.commit)));
     }
     judged("run", format!("run {} of version {}", live.run, run.version), wrong, "the model is not of this commit")
+}
+
+/// The run's parameters, where they differ from the file because somebody wrote `--set`, and its metrics.
+fn made_with(run: &Run, set: &Parameters, file: Option<&Parameters>) -> String {
+    let short = |value: &serde_json::Value| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if text.chars().count() > 40 { text.chars().take(40).chain(['…']).collect() } else { text }
+    };
+    let parameter = |(name, value): (&String, &serde_json::Value)| {
+        let by = match (set.contains_key(name), file.map(|file| file.get(name))) {
+            (false, _) => String::new(),
+            (true, Some(Some(said))) => format!(" by --set, kfops.yaml says {}", short(said)),
+            (true, Some(None)) => " by --set, kfops.yaml says nothing of it".to_owned(),
+            (true, None) => " by --set".to_owned(),
+        };
+        format!("{name} {}{by}", short(value))
+    };
+    // What was set stands first.
+    let (mut first, rest): (Vec<_>, Vec<_>) = run.arguments.iter().partition(|(name, _)| set.contains_key(*name));
+    first.extend(rest);
+    let listed = |title: &str, all: Vec<String>| {
+        let more = if all.len() > SHOWN { format!("; and {} more", all.len() - SHOWN) } else { String::new() };
+        let all: Vec<String> = all.into_iter().take(SHOWN).collect();
+        if all.is_empty() { String::new() } else { format!(" · {title}: {}{more}", all.join("; ")) }
+    };
+    let metrics = run.metrics.iter().map(|(name, value)| format!("{name} {}", report::number(*value)));
+    listed("parameters", first.into_iter().map(parameter).collect()) + &listed("metrics", metrics.collect())
 }
 
 fn compiled(version: &Version) -> Link {

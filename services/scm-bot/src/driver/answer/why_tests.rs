@@ -57,8 +57,26 @@ async fn every_link_holds() {
     let titles: Vec<&str> = chain.links.iter().map(|link| link.title).collect();
     assert_eq!(titles, ["revision", "rollout", "model", "run", "version", "images", "source", "commit"]);
     assert_eq!(not_holding(&chain), [], "{chain:#?}");
+    let run = &chain.links[3].found;
+    assert!(run.ends_with(" · parameters: max_depth 5; seed 1 · metrics: accuracy 0.953"), "{run}");
     let commit = &chain.links[7].found;
     assert!(commit.contains("pull request 7, merged as 9999999, labelled; by /ship c-0"), "{commit}");
+}
+
+#[tokio::test]
+async fn what_was_set_is_told_from_what_the_file_says() {
+    let mut set = ship();
+    set.arguments = vec!["--set".into(), "max_depth=5".into()];
+    set.lineage.run = Some("r-1".into());
+    // These files are no archive: what they say is not known.
+    let run = chain(vec![set], |_| {}).await.links[3].found.clone();
+    assert!(run.contains(" · parameters: max_depth 5 by --set; seed 1 · "), "{run}");
+    let run = good(&Digest::of(ARCHIVE)).runs["r-1"].clone();
+    let said: Parameters = [("max_depth".to_owned(), 4.into())].into();
+    assert!(
+        made_with(&run, &run.arguments, Some(&said))
+            .contains("max_depth 5 by --set, kfops.yaml says 4; seed 1 by --set, kfops.yaml says nothing of it")
+    );
 }
 
 #[tokio::test]

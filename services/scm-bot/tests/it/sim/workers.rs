@@ -35,7 +35,7 @@ impl SimWorkers {
 
 fn run_of(jobs: &Jobs, id: &str) -> Result<Run, Failure> {
     let job = jobs.get(Stage::Run, id)?;
-    let Work::Run { version, .. } = &job.work else { return Err(Failure::internal("not a run")) };
+    let Work::Run { version, arguments, .. } = &job.work else { return Err(Failure::internal("not a run")) };
     let Work::Compile { source, .. } = &jobs.get(Stage::Compile, version)?.work else {
         return Err(Failure::internal("not a version"));
     };
@@ -45,6 +45,7 @@ fn run_of(jobs: &Jobs, id: &str) -> Result<Run, Failure> {
         succeeded,
         commit: source.commit.clone(),
         version: version.clone(),
+        arguments: arguments.clone(),
         metrics,
         model: model.filter(|_| succeeded),
     })

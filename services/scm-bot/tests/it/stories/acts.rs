@@ -66,7 +66,10 @@ fn rollback_brings_back_what_was_live_before() {
     let second = sim.told(2, "boss", "/ship --force");
     assert_ne!(first.lineage.model, second.lineage.model);
     refused(&sim.told(2, "stranger", "/rollback"), Reason::PermissionDenied);
-    refused(&sim.told(2, "author", "/rollback --to iris-00009"), Reason::NotFound);
+    let unknown = sim.told(2, "author", "/rollback --to iris-00009");
+    refused(&unknown, Reason::NotFound);
+    let action = &unknown.failure.as_ref().unwrap().action;
+    assert_eq!(action, "name one that was, the last first: iris-00001");
     refused(&sim.told(2, "author", "/rollback --to iris-00002"), Reason::AlreadyExists);
     let begun = sim.look(|state| state.jobs.begun.len());
     // From whatever pull request: it is about production.
@@ -77,6 +80,8 @@ fn rollback_brings_back_what_was_live_before() {
         assert_eq!(state.jobs.begun.len(), begun + 1, "nothing is built or run");
         assert_eq!(state.hub.bearers("Deployed-to-production"), [1]);
         assert!(!state.hub.pull(3).merged && state.hub.pull(1).merges.len() == 1);
+        let said = state.hub.said().pop().unwrap();
+        assert!(said.contains("The default branch still holds the change of #2, merged as `"), "{said}");
         let record = state.hub.deployments.last().unwrap();
         assert_eq!((record.deployment.commit.as_str(), record.deployment.state), (HEAD, DeploymentState::Success));
     });

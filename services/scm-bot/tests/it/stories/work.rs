@@ -31,7 +31,9 @@ fn build_run_builds_and_runs_with_few_calls() {
         let said = state.hub.said();
         assert_eq!(said.len(), 1);
         assert!(
-            said[0].contains("**/build\\_run** by @author for `3f2c1e7`") && said[0].contains("Next: `/deploy`"),
+            said[0]
+                .contains("**/build\\_run** `--set max_depth=5 --set pipeline_args.name=x` by @author for `3f2c1e7`")
+                && said[0].contains("Next: `/deploy`"),
             "{}",
             said[0]
         );
@@ -95,6 +97,56 @@ fn a_deploy_of_a_minute_makes_eight_calls_or_fewer() {
         assert_eq!(command.state, State::Succeeded, "{command:#?}");
         assert!(command.github_calls <= 8, "{body}: {}", command.github_calls);
     }
+}
+
+#[test]
+fn each_canary_step_of_ten_seconds_is_shown_while_it_is_under_way() {
+    let mut sim = Sim::new();
+    sim.look(|state| state.jobs.live_from_the_beginning(PRODUCTION, "iris-00001"));
+    // As in the demo: half a minute in all, most of it the canary's.
+    for what in ["builds", "runs", "revision"] {
+        sim.look(|state| state.jobs.takes.insert(what, std::time::Duration::from_secs(3)));
+    }
+    for (body, most) in [("/build_run", 8), ("/deploy", 10), ("/ship --force", 14)] {
+        sim.look(|state| state.hub.calls.clear());
+        let pull = if body.starts_with("/ship") { 2 } else { 1 };
+        let id = sim.ask(pull, "boss", body);
+        if body != "/build_run" {
+            for step in ["| canary 10 % | ● |", "| canary 50 % | ● |"] {
+                assert!(
+                    sim.wait(|state| state.hub.said().last().is_some_and(|said| said.contains(step))),
+                    "{body}: {step}"
+                );
+            }
+        }
+        let command = sim.ended(&id);
+        assert_eq!(command.state, State::Succeeded, "{command:#?}");
+        let calls = sim.look(|state| state.hub.calls.clone());
+        assert!(command.github_calls <= most, "{body}: {}: {calls:#?}", command.github_calls);
+    }
+}
+
+#[test]
+fn a_deploy_after_a_failed_run_says_that_it_failed() {
+    let mut sim = Sim::new();
+    sim.look(|state| {
+        state
+            .jobs
+            .fail_next("runs", Failure::new(Reason::TaskFailed, "task `evaluate` failed: accuracy 0.5 is below 0.9"))
+    });
+    let ran = sim.told(1, "author", "/build_run");
+    assert_eq!(reason(&ran), Reason::TaskFailed);
+    let said = sim.look(|state| state.hub.said().pop().unwrap());
+    assert!(said.contains("task `evaluate` failed") && !said.contains("Next: `/retry`"), "{said}");
+    let refused = sim.told(1, "author", "/deploy");
+    assert_eq!((refused.state, reason(&refused)), (State::Refused, Reason::NoRun));
+    let message = &refused.failure.as_ref().unwrap().message;
+    let wanted = format!(
+        "the run of 3f2c1e7, {} by /build_run ({}), failed: task `evaluate` failed: accuracy 0.5 is below 0.9",
+        ran.resource(kfops_scm_bot::step::Stage::Run),
+        ran.id
+    );
+    assert_eq!(*message, wanted);
 }
 
 #[test]
