@@ -53,6 +53,7 @@ async fn names_json_and_yaml() {
     let said = world.kfc(&["ship", "--pr", "3", "--repo", "o/r", "--output", "name"]).await;
     let name = said.out.trim_end();
     assert!(name.starts_with("commands/kfc-") && !name.contains('\n'), "{said:?}");
+    assert_eq!(said.err, format!("follow it: kfc watch {}\n", name.trim_start_matches("commands/")));
     let said = world.kfc(&["watch", name, "--output", "json"]).await;
     let json: Json = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json["state"], "STATE_SUCCEEDED");
@@ -89,6 +90,11 @@ async fn wrong_usage_is_2_and_says_what_to_do() {
     let world = World::new().await;
     let cases: &[(&[&str], &str)] = &[
         (&["build", "--repo", "o/r"], "the working tree without one cannot be built or run yet"),
+        (&["build", "--repo", "o/r"], "give --pr NUMBER"),
+        (&["plan", "--repo", "o/r"], "kfc: no pull request is named\n  give --pr NUMBER"),
+        (&["status", "--repo", "o/r"], "kfc: no pull request is named\n  give --pr NUMBER"),
+        (&["why", "--repo", "o/r"], "give --pr NUMBER, or the name of a model"),
+        (&["retry", "--repo", "o/r"], "give --pr NUMBER, or the id of a command"),
         (&["build", "--pr", "3"], "give --repo OWNER/NAME"),
         (&["build", "--pr", "3", "--repo", "../x"], "not a repository"),
         (&["build", "--pr", "3", "--repo", "o/r", "-o", "x.yaml"], "--config-override"),
@@ -100,6 +106,7 @@ async fn wrong_usage_is_2_and_says_what_to_do() {
         (&["burn"], "burn"),
         (&["--server", "ftp://x", "list"], "is not a base URL"),
         (&["check", "no-such-folder"], "no-such-folder"),
+        (&["local", "up", "--repo", "no-such-folder"], "kfc: --repo no-such-folder: "),
     ];
     for (args, words) in cases {
         let said = world.kfc(args).await;
