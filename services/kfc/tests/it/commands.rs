@@ -194,6 +194,7 @@ async fn every_verb_with_its_words() {
         (&["unlock", "staging"], "/unlock staging on"),
         (&["deploy", "--canary", "5,25"], "/deploy --canary=5,25 on"),
         (&["staging-deploy", "--canary", "0"], "/staging_deploy --canary=0 on"),
+        (&["staging_deploy", "--force"], "/staging_deploy --force on"),
         (&["ship", "--set", "a=1", "--force", "--canary", "10"], "/ship --set=a=1 --force --canary=10 on"),
     ];
     for (args, words) in cases {
@@ -201,6 +202,9 @@ async fn every_verb_with_its_words() {
         assert_eq!(said.code, 0, "{args:?}: {said:?}");
         assert!(said.out.lines().next().unwrap().ends_with(&format!("  {words} o/r#3")), "{args:?}: {said:?}");
     }
+    let help = world.kfc(&["staging_deploy", "--help"]).await.out;
+    assert!(help.contains("--force") && help.contains("changes nothing") && !help.contains("Even if"), "{help}");
+    assert!(world.kfc(&["deploy", "--help"]).await.out.contains("Even if the pull request is behind its base"));
     let said = world.kfc(&["unlock", "everything", "--pr", "3", "--repo", "o/r"]).await;
     assert_eq!(said.code, 2, "{said:?}");
 }
