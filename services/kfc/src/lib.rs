@@ -8,7 +8,6 @@ mod client;
 mod exit;
 mod locks;
 mod logs;
-mod markdown;
 mod name;
 mod output;
 mod repository;
@@ -23,6 +22,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use kfops_core::Reason;
 
 use crate::{
     cli::{Cli, Command},
@@ -56,10 +56,10 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         }
         Command::Check { path } => return check::run(&path, &output),
         Command::Local(args) => {
-            return match kfops_local::run(args).await {
-                0 => Ok(()),
-                code => Err(Exit::Code(u8::try_from(code).unwrap_or(1))),
-            };
+            return kfops_local::run(args).await.map_err(|failure| match failure.reason {
+                Reason::InvalidArgument => Exit::Usage(failure),
+                _ => Exit::Failed(failure),
+            });
         }
         other => other,
     };

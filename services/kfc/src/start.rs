@@ -43,10 +43,7 @@ pub(crate) async fn run(client: &Client, server: &Server, verb: Verb, output: &O
         None => subject::find(client, &subject).await?,
     };
     let Some((own, pull_request)) = found else {
-        return Err(Exit::usage(
-            "a command needs a pull request: the working tree without one cannot be built or run yet",
-            "push the branch, open a pull request and give --pr NUMBER",
-        ));
+        return Err(no_pull_request(verb));
     };
     let repository = match own.filter(|_| common.repo.is_none()) {
         Some(repository) => repository,
@@ -63,16 +60,28 @@ pub(crate) async fn run(client: &Client, server: &Server, verb: Verb, output: &O
         match output.format {
             Format::Table => {
                 output.line(&format!("{name}  {}", view::title(&command)));
-                if output.terminal {
-                    output.line(&format!("follow it: kfc watch {}", name.trim_start_matches("commands/")));
-                }
             }
             _ => output.value(&command),
         }
+        // Standard output is the command's alone.
+        writeln!(std::io::stderr(), "follow it: kfc watch {}", name.trim_start_matches("commands/")).ok();
         return Ok(());
     }
     if output.is_table() {
         output.line(&format!("{name}  {}", view::title(&command)));
     }
     watch::to_the_end(client, &name, answers, output).await
+}
+
+fn no_pull_request(verb: &str) -> Exit {
+    let (message, action) = match verb {
+        "VERB_BUILD" | "VERB_RUN" | "VERB_BUILD_RUN" => (
+            "a command needs a pull request: the working tree without one cannot be built or run yet",
+            "push the branch, open a pull request and give --pr NUMBER",
+        ),
+        "VERB_WHY" => ("nothing is named", "give --pr NUMBER, or the name of a model"),
+        "VERB_RETRY" | "VERB_CANCEL" => ("nothing is named", "give --pr NUMBER, or the id of a command"),
+        _ => ("no pull request is named", "give --pr NUMBER"),
+    };
+    Exit::usage(message, action)
 }

@@ -33,6 +33,9 @@ pub(crate) enum Verb {
     Deploy {
         #[command(flatten)]
         deploy: DeployFlags,
+        /// Even if the pull request is behind its base.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -41,6 +44,9 @@ pub(crate) enum Verb {
     StagingDeploy {
         #[command(flatten)]
         deploy: DeployFlags,
+        /// Of Kfops 1: changes nothing, a deployment to staging merges nothing and may be behind its base.
+        #[arg(long, hide_short_help = true)]
+        force: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -137,9 +143,6 @@ pub(crate) struct DeployFlags {
     /// Deploys the model of this run.
     #[arg(long, value_name = "ID")]
     run_id: Option<String>,
-    /// Even if the pull request is behind its base.
-    #[arg(long)]
-    force: bool,
     #[command(flatten)]
     canary: CanaryFlag,
 }
@@ -188,8 +191,10 @@ impl Verb {
                 ("VERB_RUN", words, common)
             }
             Self::BuildRun { set, common } => ("VERB_BUILD_RUN", set.words().collect(), common),
-            Self::Deploy { deploy, common } => ("VERB_DEPLOY", deploy.words().collect(), common),
-            Self::StagingDeploy { deploy, common } => ("VERB_STAGING_DEPLOY", deploy.words().collect(), common),
+            Self::Deploy { deploy, force, common } => ("VERB_DEPLOY", deploy.words(force).collect(), common),
+            Self::StagingDeploy { deploy, force, common } => {
+                ("VERB_STAGING_DEPLOY", deploy.words(force).collect(), common)
+            }
             Self::Ship { set, force, canary, common } => {
                 let words = set.words().chain(flag("--force", force)).chain(canary.words()).collect();
                 ("VERB_SHIP", words, common)
@@ -232,8 +237,8 @@ impl SetFlags {
 }
 
 impl DeployFlags {
-    fn words(self) -> impl Iterator<Item = String> {
-        option("--run-id", self.run_id).chain(flag("--force", self.force)).chain(self.canary.words())
+    fn words(self, force: bool) -> impl Iterator<Item = String> {
+        option("--run-id", self.run_id).chain(flag("--force", force)).chain(self.canary.words())
     }
 }
 

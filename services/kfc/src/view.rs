@@ -1,14 +1,17 @@
 //! Commands as text: lists, one in full, how it ended.
 
 use kfops_core::Failure;
-use kfops_local::waterfall;
+use kfops_local::{
+    markdown::{self, Tone},
+    waterfall,
+};
 use serde_json::{Value as Json, json};
 
 use crate::{
     cli::ListArgs,
     client::Client,
     exit::Exit,
-    markdown, name,
+    name,
     output::{Colour, Format, Output, colour_of, one_line},
 };
 
@@ -115,7 +118,15 @@ pub(crate) async fn show(client: &Client, given: &str, output: &Output) -> Resul
 /// What a verb answers, for a terminal; empty when it is none that answers, or has not yet.
 pub(crate) fn answer(command: &Json, output: &Output) -> String {
     let text = command["answer"].as_str().unwrap_or_default();
-    if text.is_empty() { String::new() } else { markdown::render(text, output) }
+    let paint = |tone: Tone, line: &str| {
+        let colour = match tone {
+            Tone::Added => Colour::Green,
+            Tone::Removed => Colour::Red,
+            Tone::Place => Colour::Grey,
+        };
+        output.paint(colour, line)
+    };
+    markdown::render(text, &paint)
 }
 
 /// `kfc cancel`.

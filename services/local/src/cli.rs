@@ -16,7 +16,7 @@ use crate::{
     demo::{self, DemoOptions},
     layout::Layout,
     provision::{self, Tools},
-    system::{Options, System, repository_of_folder},
+    system::{Endpoints, Options, System, repository_of_folder},
 };
 
 /// The whole system on this machine, without a cluster.
@@ -81,19 +81,12 @@ struct ProvisionArgs {
     env: bool,
 }
 
-/// Runs `kfc local …`; the process's exit code.
-pub async fn run(args: LocalArgs) -> i32 {
-    let result = match args.command {
+/// Runs `kfc local …`.
+pub async fn run(args: LocalArgs) -> Result<(), Failure> {
+    match args.command {
         Command::Up(args) => up(args).await,
         Command::Demo(args) => demo(args).await,
         Command::Provision(args) => provision(args).await,
-    };
-    match result {
-        Ok(()) => 0,
-        Err(failure) => {
-            print_failure(&failure);
-            if failure.reason == Reason::InvalidArgument { 2 } else { 1 }
-        }
     }
 }
 
@@ -112,9 +105,9 @@ async fn up(args: UpArgs) -> Result<(), Failure> {
     let options = Options { port: args.port, forge_log: args.forge_log, forge_faults: args.forge_faults };
     let system = System::start(layout, tools, options).await?;
     let running = async {
-        system.import(&full_name, &repository).await?;
+        let base = system.import(&full_name, &repository).await?;
         system.publish(&full_name).await?;
-        print_endpoints(&system, &full_name);
+        println!("{}", ready(system.endpoints(), &full_name, &base));
         stop.cancelled().await;
         Ok(())
     };
@@ -139,7 +132,7 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let system = System::start(layout, tools, Options::default()).await?;
     system.publish(demo::REPOSITORY).await?;
     println!(
-        "forge {}   API {}   models {}",
+        "while the demo runs: forge {}   API {}   models {}",
         system.endpoints().forge,
         system.endpoints().api,
         system.endpoints().models
@@ -236,28 +229,38 @@ fn stop_on_ctrl_c() -> Result<CancellationToken, Failure> {
     Ok(lifecycle.stopping())
 }
 
-fn print_endpoints(system: &System, repository: &str) {
-    let at = system.endpoints();
-    let branch_hint = format!("git push {}/{repository}.git my-branch", at.forge);
-    println!("ready\n");
-    println!("  pull requests  {}/{repository}/pulls", at.forge);
-    println!("  push           {branch_hint}");
-    println!("  API            {}/v1/commands   ({}/openapi.json)", at.api, at.api);
-    println!("  models         {}/serving/NAMESPACE/NAME/v1/models/NAME:predict", at.models);
-    println!("  registry       {}", at.registry);
-    println!("  traces         {}", at.traces);
-    println!("\nWrite a comment such as /build_run under a pull request, or: kfc build_run --pr 1 -w");
-    println!("Ctrl-C ends everything; the next start goes on where this one ended.");
+/// What a person at this machine needs to know, once all runs.
+fn ready(at: &Endpoints, repository: &str, base: &str) -> String {
+    let Endpoints { forge, api, models, registry, traces, .. } = at;
+    format!(
+        "ready
+
+  pull requests  {forge}/{repository}/pulls
+  push           git push {forge}/{repository}.git my-branch
+  pull           git pull {forge}/{repository}.git {base}   (on {base}, after a merge: it is merged there, not here)
+  API            {api}/v1/commands   ({api}/openapi.json)
+  models         {models}/serving/NAMESPACE/NAME/v1/models/NAME:predict
+  registry       {registry}
+  traces         {traces}
+
+Write a comment such as /build_run under a pull request, or: kfc build_run --pr 1 -w
+Ctrl-C ends everything; the next start goes on where this one ended."
+    )
 }
 
-fn print_failure(failure: &Failure) {
-    eprintln!("error: {failure}");
-    if !failure.log_tail.is_empty() {
-        for line in failure.log_tail.lines() {
-            eprintln!("  | {line}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_starts_it_is_told_how_to_push_and_pull() {
+        let at = Endpoints { forge: "http://127.0.0.1:7400".into(), ..Endpoints::default() };
+        let told = ready(&at, "local/iris", "trunk");
+        for line in [
+            "  push           git push http://127.0.0.1:7400/local/iris.git my-branch\n",
+            "  pull           git pull http://127.0.0.1:7400/local/iris.git trunk   (on trunk, ",
+        ] {
+            assert!(told.contains(line), "{told}");
         }
-    }
-    if !failure.action.is_empty() {
-        eprintln!("what to do: {}", failure.action);
     }
 }

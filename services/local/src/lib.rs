@@ -4,6 +4,7 @@ pub mod client;
 pub mod collector;
 pub mod demo;
 pub mod layout;
+pub mod markdown;
 pub mod provision;
 pub mod system;
 pub mod waterfall;

@@ -130,8 +130,9 @@ impl System {
         &self.secrets.user_token
     }
 
-    /// Brings a repository's branches to the forge, installs the App there and lets webhooks flow. Idempotent.
-    pub async fn import(&self, full_name: &str, repository: &Path) -> Result<(), Failure> {
+    /// Brings a repository's branches to the forge, installs the App there and lets webhooks flow; the default branch
+    /// there. Idempotent.
+    pub async fn import(&self, full_name: &str, repository: &Path) -> Result<String, Failure> {
         let (owner, name) = full_name.split_once('/').unwrap_or(("local", full_name));
         let imported = self.forge.import_repository(owner, name, repository).await?;
         for branch in &imported.diverged {
@@ -143,7 +144,8 @@ impl System {
         self.forge.deliver();
         let path = self.layout.of(REPOSITORY_FILE);
         let written = tokio::fs::write(&path, full_name).await;
-        written.map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display())))
+        written.map_err(|error| Failure::new(Reason::StoreUnavailable, format!("{}: {error}", path.display())))?;
+        Ok(imported.default_branch)
     }
 
     /// The repository that this state was made for, `owner/name`, if it was used before.

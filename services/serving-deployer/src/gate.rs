@@ -69,6 +69,8 @@ pub struct Window {
     pub elapsed: Duration,
     /// The new revision.
     pub new: Counters,
+    /// How many of its requests were Kfops' own: the sample and the golden requests.
+    pub own: u64,
     /// The live revision.
     pub live: Counters,
     /// The first golden request that was answered wrongly.
@@ -133,11 +135,18 @@ pub fn judge(rules: &Rules, window: &Window) -> Verdict {
     Verdict::Pass
 }
 
-/// `412 requests, 0 errors, p99 38 ms (live: 41 ms)`.
+/// `412 requests (6 of users, 406 of Kfops' own), 0 errors, p99 38 ms (live: 41 ms)`.
 #[must_use]
 pub fn describe(window: &Window) -> String {
     let plural = |n: u64, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
-    let mut text = format!("{}, {}", plural(window.new.requests, "request"), plural(window.new.errors, "error"));
+    let requests = window.new.requests;
+    // A router that was started again has forgotten some of ours.
+    let own = window.own.min(requests);
+    let mut text = plural(requests, "request");
+    if own > 0 {
+        text += &format!(" ({} of users, {own} of Kfops' own)", requests - own);
+    }
+    text += &format!(", {}", plural(window.new.errors, "error"));
     if let Some(p99) = window.new.p99_ms() {
         text += &format!(", p99 {p99:.0} ms");
         if let Some(live) = window.live.p99_ms() {
@@ -170,7 +179,7 @@ mod tests {
     }
 
     fn window(elapsed: u64, new: Counters, live: Counters) -> Window {
-        Window { elapsed: Duration::from_secs(elapsed), new, live, mismatch: None }
+        Window { elapsed: Duration::from_secs(elapsed), new, own: 0, live, mismatch: None }
     }
 
     #[test]
@@ -219,6 +228,14 @@ mod tests {
         assert!(matches!(alone(60), Verdict::Fail(_)));
         let unjudged = Rules { max_p99_increase: 0.0, ..rules() };
         assert_eq!(judge(&unjudged, &window(10, counters(200, 0, 1), Counters::default())), Verdict::Pass);
+    }
+
+    #[test]
+    fn requests_of_users_and_our_own_are_said_apart() {
+        let of = |own| describe(&Window { own, ..window(10, counters(50, 0, 3), counters(200, 0, 4)) });
+        assert_eq!(of(44), "50 requests (6 of users, 44 of Kfops' own), 0 errors, p99 3 ms (live: 4 ms)");
+        assert_eq!(of(0), "50 requests, 0 errors, p99 3 ms (live: 4 ms)");
+        assert!(of(70).starts_with("50 requests (0 of users, 50 of"), "a router that was started again");
     }
 
     #[test]

@@ -66,6 +66,7 @@ impl Watch {
             let case = golden.and_then(|n| prepared.golden.get(n).map(|g| (n, g)));
             let request = case.map(|(_, golden)| &golden.request).or(prepared.sample.as_ref());
             if let Some(request) = request {
+                self.window.own += 1;
                 self.send(shared, rollout, prepared, request, case).await;
                 if rules.max_p99_increase > 0.0 {
                     // The live revision needs data too; how it answers is not what is judged here.

@@ -55,10 +55,14 @@ fn row(deployment: &Deployment, statuses: &[Deployment]) -> Value {
     let state = newest.and_then(|status| text(status, "state")).unwrap_or("pending");
     // What became inactive still has the address of when it was live.
     let last = |name: &str| web(statuses.iter().find_map(|status| text(status, name)));
+    // That something became inactive says nobody; what it came to before is worth more than what began it.
+    let told = statuses.iter().find_map(|status| text(status, "description"));
+    // One that was made for a commit, not for a branch, has its sha as ref.
+    let branch = text(deployment, "ref").filter(|name| *name != deployment.sha);
     json!({
         "sha": deployment.sha.get(..7),
-        "ref": text(deployment, "ref"),
-        "description": text(deployment, "description"),
+        "ref": branch,
+        "description": told.or_else(|| text(deployment, "description")),
         "creator": deployment.creator.login,
         "ago": ago(newest.map_or(&deployment.created_at, |status| &status.created_at)),
         "state": state,

@@ -41,6 +41,8 @@ async fn older_deployments_become_inactive() {
     let status = set(&world, &first, live.clone()).await;
     assert_eq!((&status["environment_url"], &status["log_url"]), (&live["environment_url"], &live["log_url"]));
     set(&world, &preview, live.clone()).await;
+    set(&world, &preview, json!({ "state": "success", "description": "iris-00002 is live" })).await;
+    set(&world, &preview, json!({ "state": "success" })).await;
 
     let second = deploy(&world, "staging", false).await;
     set(&world, &second, json!({ "state": "success", "auto_inactive": false })).await;
@@ -51,7 +53,7 @@ async fn older_deployments_become_inactive() {
     set(&world, &third, live).await;
     assert_eq!(states(&world, &first).await[0], "inactive");
     assert_eq!(states(&world, &second).await, ["inactive", "success"]);
-    assert_eq!(states(&world, &preview).await, ["success"], "another environment");
+    assert_eq!(states(&world, &preview).await, ["success", "success", "success"], "another environment");
     assert_eq!(states(&world, &third).await, ["success", "failure"]);
 
     let event = receiver.wait("deployment_status.created").await.json();
@@ -63,6 +65,18 @@ async fn older_deployments_become_inactive() {
     for text in ["staging", "preview", "http:&#x2f;&#x2f;staging.example&#x2f;iris", "inactive", "kfops[bot]"] {
         assert!(html.contains(text), "{text}: {html}");
     }
+    let preview = html.split("<h2>preview</h2>").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(
+        preview.contains("iris-00002 is live · by") && !preview.contains("iris · by"),
+        "the newest word: {preview}"
+    );
+    assert!(preview.contains(">feature<"), "{preview}");
+
+    let sha = world.get(&format!("/deployments/{first}")).await.json["sha"].as_str().unwrap().to_owned();
+    let new = json!({ "ref": sha, "environment": "commit", "required_contexts": [], "auto_merge": false });
+    assert_eq!(world.send("POST", "/deployments", Some(BOT), new).await.status, 201);
+    let html = client().get(&page).send().await.unwrap().text().await.unwrap();
+    assert!(html.contains("<h2>commit</h2>") && !html.contains(&sha), "a commit is shown once, short: {html}");
     let one = world.get(&format!("/deployments/{first}/statuses/{}", status["id"])).await;
     assert_eq!((one.status, &one.json["state"]), (200, &json!("success")));
     world.forge.stop().await;

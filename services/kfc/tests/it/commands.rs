@@ -53,6 +53,7 @@ async fn names_json_and_yaml() {
     let said = world.kfc(&["ship", "--pr", "3", "--repo", "o/r", "--output", "name"]).await;
     let name = said.out.trim_end();
     assert!(name.starts_with("commands/kfc-") && !name.contains('\n'), "{said:?}");
+    assert_eq!(said.err, format!("follow it: kfc watch {}\n", name.trim_start_matches("commands/")));
     let said = world.kfc(&["watch", name, "--output", "json"]).await;
     let json: Json = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json["state"], "STATE_SUCCEEDED");
@@ -89,6 +90,11 @@ async fn wrong_usage_is_2_and_says_what_to_do() {
     let world = World::new().await;
     let cases: &[(&[&str], &str)] = &[
         (&["build", "--repo", "o/r"], "the working tree without one cannot be built or run yet"),
+        (&["build", "--repo", "o/r"], "give --pr NUMBER"),
+        (&["plan", "--repo", "o/r"], "kfc: no pull request is named\n  give --pr NUMBER"),
+        (&["status", "--repo", "o/r"], "kfc: no pull request is named\n  give --pr NUMBER"),
+        (&["why", "--repo", "o/r"], "give --pr NUMBER, or the name of a model"),
+        (&["retry", "--repo", "o/r"], "give --pr NUMBER, or the id of a command"),
         (&["build", "--pr", "3"], "give --repo OWNER/NAME"),
         (&["build", "--pr", "3", "--repo", "../x"], "not a repository"),
         (&["build", "--pr", "3", "--repo", "o/r", "-o", "x.yaml"], "--config-override"),
@@ -100,6 +106,7 @@ async fn wrong_usage_is_2_and_says_what_to_do() {
         (&["burn"], "burn"),
         (&["--server", "ftp://x", "list"], "is not a base URL"),
         (&["check", "no-such-folder"], "no-such-folder"),
+        (&["local", "up", "--repo", "no-such-folder"], "kfc: --repo no-such-folder: "),
     ];
     for (args, words) in cases {
         let said = world.kfc(args).await;
@@ -187,6 +194,7 @@ async fn every_verb_with_its_words() {
         (&["unlock", "staging"], "/unlock staging on"),
         (&["deploy", "--canary", "5,25"], "/deploy --canary=5,25 on"),
         (&["staging-deploy", "--canary", "0"], "/staging_deploy --canary=0 on"),
+        (&["staging_deploy", "--force"], "/staging_deploy --force on"),
         (&["ship", "--set", "a=1", "--force", "--canary", "10"], "/ship --set=a=1 --force --canary=10 on"),
     ];
     for (args, words) in cases {
@@ -194,6 +202,9 @@ async fn every_verb_with_its_words() {
         assert_eq!(said.code, 0, "{args:?}: {said:?}");
         assert!(said.out.lines().next().unwrap().ends_with(&format!("  {words} o/r#3")), "{args:?}: {said:?}");
     }
+    let help = world.kfc(&["staging_deploy", "--help"]).await.out;
+    assert!(help.contains("--force") && help.contains("changes nothing") && !help.contains("Even if"), "{help}");
+    assert!(world.kfc(&["deploy", "--help"]).await.out.contains("Even if the pull request is behind its base"));
     let said = world.kfc(&["unlock", "everything", "--pr", "3", "--repo", "o/r"]).await;
     assert_eq!(said.code, 2, "{said:?}");
 }

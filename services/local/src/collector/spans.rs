@@ -90,6 +90,24 @@ impl SpanStore {
         Ok(Some(json!({ "resourceSpans": groups })))
     }
 
+    /// The newest traces: id, when its first span began (nanoseconds since 1970) and that span's name.
+    pub(super) async fn newest(&self, most: usize) -> Result<Vec<(String, u64, String)>, Failure> {
+        self.blocking(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT trace_id, MIN(CAST(span ->> 'startTimeUnixNano' AS INTEGER)) AS start, span ->> 'name'
+                 FROM spans GROUP BY trace_id ORDER BY start DESC LIMIT ?1",
+            )?;
+            select
+                .query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| {
+                    let start: i64 = row.get(1)?;
+                    let name: Option<String> = row.get(2)?;
+                    Ok((row.get(0)?, u64::try_from(start).unwrap_or(0), name.unwrap_or_default()))
+                })?
+                .collect()
+        })
+        .await
+    }
+
     async fn blocking<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<R, rusqlite::Error> + Send + 'static,

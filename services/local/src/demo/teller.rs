@@ -8,7 +8,7 @@ use std::{
 use kfops_core::{Failure, Reason};
 use serde_json::Value as Json;
 
-use crate::{client::Client, waterfall};
+use crate::{client::Client, markdown, waterfall};
 
 /// Longest that a command of the story may take.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -86,5 +86,18 @@ pub(super) fn outcome(command: &Json) -> String {
 #[must_use]
 pub(super) fn indented(markdown: &str) -> String {
     let folded = markdown.split("<details>").next().unwrap_or_default();
-    folded.lines().filter(|line| !line.is_empty()).map(|line| format!("    {}\n", line.replace("**", ""))).collect()
+    let plain = markdown::render(folded, &|_, line| line.to_owned());
+    plain.lines().filter(|line| !line.is_empty()).map(|line| format!("    {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_text_in_a_terminal() {
+        let answer =
+            "**Plan** of `/ship`\n\n- max\\_depth: `2`\n\n<details><summary>All</summary>\n\nmore\n\n</details>\n";
+        assert_eq!(indented(answer), "    Plan of /ship\n    - max_depth: 2\n");
+    }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// `.kfops/endpoints.json`. All are base URLs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Endpoints {
     /// The gateway.
     pub api: String,

@@ -5,6 +5,15 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// What the kernel calls bubblewrap's processes.
+const SANDBOX: &str = "bwrap";
+
+/// The kernel's name of a process, without control characters: it chooses that itself.
+fn name(id: i32) -> String {
+    let name = std::fs::read(format!("/proc/{id}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(&name).chars().filter(|c| !c.is_control()).collect()
+}
+
 /// Ends every process whose environment names this folder as its `TMPDIR`: only ours can.
 pub(super) fn end(folder: &Path) {
     let marker = format!("TMPDIR={}/", folder.display());
@@ -14,7 +23,14 @@ pub(super) fn end(folder: &Path) {
         environment.split(|byte| *byte == 0).any(|pair| pair.starts_with(marker.as_bytes())).then_some(id)
     });
     for id in ids {
-        tracing::warn!(pid = id, folder = %folder.display(), "ended a process that was left behind");
+        let process = name(id);
+        let folder = folder.display();
+        // The sandbox's first process says how the run ended, and then ends itself: normally it is met here.
+        if process == SANDBOX {
+            tracing::debug!(pid = id, process, %folder, "ended a sandbox that was about to end");
+        } else {
+            tracing::info!(pid = id, process, %folder, "ended a process that was left behind");
+        }
         if let Some(pid) = Pid::from_raw(id) {
             // ESRCH: it has ended meanwhile.
             kill_process(pid, Signal::KILL).ok();
@@ -29,6 +45,14 @@ mod tests {
     use kfops_process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_process_is_named() {
+        let kernel = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(name(own), kernel.trim_end());
+        assert_eq!(name(i32::MAX), "");
+    }
 
     #[tokio::test]
     async fn ends_only_what_belongs_to_the_folder() {

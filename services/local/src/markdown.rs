@@ -2,11 +2,21 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use crate::output::{Colour, Output};
+/// What a line of a difference is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Only in the new.
+    Added,
+    /// Only in the old.
+    Removed,
+    /// Where it is.
+    Place,
+}
 
-/// Plain text; colours only for differences, and only where there are colours.
-pub(crate) fn render(markdown: &str, output: &Output) -> String {
-    let mut page = Page { output, out: String::new(), line: String::new(), depth: 0, table: None, block: None };
+/// Plain text; `paint` colours the lines of differences.
+#[must_use]
+pub fn render(markdown: &str, paint: &dyn Fn(Tone, &str) -> String) -> String {
+    let mut page = Page { paint, out: String::new(), line: String::new(), depth: 0, table: None, block: None };
     for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
         page.take(event);
     }
@@ -16,7 +26,7 @@ pub(crate) fn render(markdown: &str, output: &Output) -> String {
 }
 
 struct Page<'a> {
-    output: &'a Output,
+    paint: &'a dyn Fn(Tone, &str) -> String,
     out: String,
     line: String,
     /// Lists around this place.
@@ -97,14 +107,14 @@ impl Page<'_> {
         self.flush();
         for line in code.lines() {
             let line = plain(line);
-            let colour = match line.chars().next() {
-                Some('+') => Some(Colour::Green),
-                Some('-') => Some(Colour::Red),
-                Some('@') => Some(Colour::Grey),
+            let tone = match line.chars().next() {
+                Some('+') => Some(Tone::Added),
+                Some('-') => Some(Tone::Removed),
+                Some('@') => Some(Tone::Place),
                 _ => None,
             };
-            let line = match colour.filter(|_| language == "diff") {
-                Some(colour) => self.output.paint(colour, &line),
+            let line = match tone.filter(|_| language == "diff") {
+                Some(tone) => (self.paint)(tone, &line),
                 None => line,
             };
             self.out.push_str(&format!("  {line}\n"));
@@ -152,20 +162,19 @@ fn without_tags(html: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Format;
 
     #[test]
     fn for_a_terminal() {
         let markdown = "<!-- kfops:c-1 -->\n**Plan** of `/ship` for `3f2c1e7`.\n\n- trainer: would be built\n- a\\_b\n  - deeper @\u{200b}ann\n\n\
             | | link | found |\n|---|---|---|\n| ✓ | revision | `iris-00007` |\n| ✗ | run | r-1 \\| gone |\n\n\
             <details><summary>The log</summary>\n\n```diff\n-a\n+b \u{1b}[31m\n```\n\n</details>\n\nLast &lt;line&gt;.\n";
-        let shown = render(markdown, &Output::new(Format::Table));
+        let shown = render(markdown, &|_, line| line.to_owned());
         assert_eq!(
             shown,
             "Plan of /ship for 3f2c1e7.\n\n- trainer: would be built\n- a_b\n  - deeper @ann\n\n\
              \u{20}  link      found\n✓  revision  iris-00007\n✗  run       r-1 | gone\n\n\
              The log\n  -a\n  +b [31m\n\nLast <line>.\n"
         );
-        assert_eq!(render("", &Output::new(Format::Table)), "");
+        assert_eq!(render("", &|_, line| line.to_owned()), "");
     }
 }
