@@ -122,7 +122,8 @@ fn ending(command: &Command, stage: Stage) -> State {
     let refused_target = stage == Stage::Source
         && command.failure.as_ref().is_some_and(|failure| failure.reason == Reason::PolicyRefused);
     // What was taken over from an earlier command has no start.
-    let worked = command.step(Stage::Build).is_some_and(|step| step.start.is_some());
+    let began = |stage| command.step(stage).is_some_and(|step| step.start.is_some());
+    let worked = [Stage::Build, Stage::Compile, Stage::Run].into_iter().any(began);
     let nothing_done = stage == Stage::Gate || refused_target || (stage == Stage::Recheck && !worked);
     if rule && nothing_done { State::Refused } else { State::Failed }
 }

@@ -213,7 +213,10 @@ fn may(state: &State, command: &Command, wrong: &mut Wrong) {
     let began = WORK.iter().any(|stage| {
         command.step(*stage).is_some_and(|step| step.start.is_some()) && job(state, command, *stage).is_some()
     });
-    let stranger = command.actor == "stranger" && !reads;
+    // What is one's own, such as a command that waits to be refused, may be ended by anybody.
+    let own = |id: &String| state.book.commands.get(id).is_some_and(|other| other.actor == command.actor);
+    let ends_own = command.verb == Verb::Cancel && command.acts_on.iter().all(own);
+    let stranger = command.actor == "stranger" && !reads && !ends_own;
     wrong.when(stranger && (began || command.state == Ended::Succeeded), || {
         format!("{} of a stranger is {:?}", command.id, command.state)
     });
