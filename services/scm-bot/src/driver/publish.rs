@@ -99,14 +99,16 @@ impl Driver {
         let age = now.duration_since(command.received).unwrap_or_default();
         let passed = now.duration_since(last).unwrap_or_default();
         let interval = self.engine.settings.github.write_interval.get();
-        // Where live traffic goes is worth more than how long it took; each step is shown once, whatever the budget.
+        // Where live traffic goes is worth more than how long it took; each step is shown once, whatever the budget, but for a
+        // short /deploy, of which GitHub is told in as few requests as a short /build_run.
+        let free = command.verb == Verb::Ship || age >= SHORT;
         if let Some(step) = canary(command) {
             let known = self.publisher.under_canary.take().filter(|(title, _)| *title == step.title);
             let (title, since) = known.unwrap_or_else(|| (step.title.clone(), now));
             let long = now.duration_since(since).unwrap_or_default() >= SEEN;
             let new = self.publisher.canary.as_ref() != Some(&title);
             self.publisher.under_canary = Some((title, since));
-            if long && new {
+            if long && new && free {
                 return passed >= interval;
             }
         }
