@@ -159,7 +159,9 @@ fn the_second_gate_costs_no_call_where_the_first_one_was_just_asked() {
 }
 
 /// What GitHub would refuse, and what is said of it.
-fn forbidden() -> [(fn(&mut Sim), &'static str); 4] {
+type Case = (fn(&mut Sim), &'static str);
+
+fn forbidden() -> [Case; 4] {
     [
         (
             |sim| sim.look(|state| state.hub.pull(1).merge_state = MergeState::Blocked),
