@@ -118,7 +118,7 @@ pub fn minimal_settings(service: &str, port: u16, folder: &Path) -> String {
     let tool = |key: &str| std::env::var(key).unwrap_or_else(|_| key.to_lowercase().replace("kfops_", ""));
     common
         + &match service {
-            "gateway" => "webhook: {secrets: [secret]}\n".to_owned(),
+            "gateway" => "webhook: {secrets: [secret]}\napi: {loopback_user: tester}\n".to_owned(),
             "scm-bot" => state + "github: {api_url: 'http://127.0.0.1:9', token: none}\n",
             "image-builder" => {
                 state
