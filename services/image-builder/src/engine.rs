@@ -227,24 +227,24 @@ impl Engine {
 
     async fn finish(&self, id: &str) -> Result<(), Failure> {
         let now = self.ports.clock.now();
-        let build = self
-            .builds
-            .update_anyway(id, move |build| {
-                (build.state, build.failure) = outcome(build);
-                build.update_time = now;
-                build.end_time = Some(now);
-            })
-            .await?;
+        let end = move |build: &mut Build| {
+            (build.state, build.failure) = outcome(build);
+            (build.update_time, build.end_time) = (now, Some(now));
+        };
+        let mut build = self.builds.get(id).await?;
+        end(&mut build);
         tracing::info!(build = build.id, state = ?build.state, "ended");
         worked("builds", build.failure.as_ref(), (build.create_time, now));
         if let Some(caller) = &build.trace {
-            let end = build.end_time.unwrap_or(build.create_time);
-            let span = Span::child(caller, &build.name(), "build", build.create_time, end)
+            let span = Span::child(caller, &build.name(), "build", build.create_time, now)
                 .with("kfops.build", build.name())
                 .with("kfops.build.images", i64::try_from(build.results.len()).unwrap_or_default())
                 .failed(build.failure.as_ref().map(|failure| failure.message.clone()));
+            // Before the end is kept: a span that is sent twice does less harm than one that is lost.
             self.ports.tracer.record(span);
+            self.ports.tracer.flush_before_end().await;
         }
+        self.builds.update_anyway(id, end).await?;
         Ok(())
     }
 

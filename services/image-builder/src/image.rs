@@ -189,24 +189,31 @@ impl ImageWork<'_> {
             ..failure.on(&resource)
         });
         let now = self.engine.ports.clock.now();
-        let result = self
-            .update(move |result| {
-                result.end_time = Some(now);
-                match outcome {
-                    Ok(done) => {
-                        (result.state, result.reused) = (State::Succeeded, done.reused);
-                        (result.digest, result.content) = (Some(done.digest), Some(done.content));
-                    }
-                    Err(failure) => {
-                        result.state = if failure.reason == Reason::Canceled { State::Canceled } else { State::Failed };
-                        result.failure = Some(failure);
-                    }
-                }
-            })
-            .await?;
+        let mut last = self.result().await?;
+        last.end_time = Some(now);
+        match outcome {
+            Ok(done) => {
+                (last.state, last.reused) = (State::Succeeded, done.reused);
+                (last.digest, last.content) = (Some(done.digest), Some(done.content));
+            }
+            Err(failure) => {
+                last.state = if failure.reason == Reason::Canceled { State::Canceled } else { State::Failed };
+                last.failure = Some(failure);
+            }
+        }
+        // Before the end is kept: a span that is sent twice does less harm than one that is lost.
+        let tracer = &self.engine.ports.tracer;
+        steps::record(tracer, self.build, &last, (start.unwrap_or(now), now), steps);
+        tracer.flush_before_end().await;
+        let result = self.update(move |result| *result = last).await?;
         tracing::info!(build = self.build.id, image = name, state = ?result.state, reused = result.reused, "image ended");
-        steps::record(&self.engine.ports.tracer, self.build, &result, (start.unwrap_or(now), now), steps);
         Ok(())
+    }
+
+    /// As it stands.
+    async fn result(&self) -> Result<ImageResult, Failure> {
+        let build = self.engine.builds.get(&self.build.id).await?;
+        build.results.get(self.index).cloned().ok_or_else(|| Failure::internal("an image without a result"))
     }
 
     async fn update(&self, change: impl FnOnce(&mut ImageResult) + Send + 'static) -> Result<ImageResult, Failure> {

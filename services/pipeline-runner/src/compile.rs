@@ -119,6 +119,7 @@ impl Engine {
             tracing::info!(pipeline_version = version.life.id, reason = %failure.reason, error = %failure, "not compiled");
         }
         spans::of_version(&version).into_iter().for_each(|span| self.ports.tracer.record(span));
+        self.ports.tracer.flush_before_end().await;
         let id = version.life.id.clone();
         self.versions.update_anyway(&id, move |kept| *kept = version).await?;
         Ok(())

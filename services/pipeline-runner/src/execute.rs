@@ -163,6 +163,7 @@ impl Engine {
             tracing::info!(run = run.life.id, model = run.model.is_some(), "run succeeded");
         }
         spans::of_run(&run).into_iter().for_each(|span| self.ports.tracer.record(span));
+        self.ports.tracer.flush_before_end().await;
         let id = run.life.id.clone();
         self.runs
             .update_anyway(&id, move |kept| {

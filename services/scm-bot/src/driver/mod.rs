@@ -342,7 +342,7 @@ impl Driver {
         let now = self.engine.clock.now();
         self.command.ended = Some(now);
         self.record_spans(now);
-        self.flush_spans().await;
+        self.engine.tracer.flush_before_end().await;
         self.command.state = self.command.outcome.unwrap_or(State::Failed);
         self.engine.save(&mut self.command).await?;
         tracing::info!(

@@ -1,6 +1,6 @@
 //! The spans of a command. Their ids follow from the root's, so that a restart changes nothing.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use kfops_telemetry::{
     Kind, Span,
@@ -12,9 +12,6 @@ use crate::{
     command::State,
     step::{Stage, StepState},
 };
-
-/// Longest time that the end of a command waits for the collector.
-const FLUSH: Duration = Duration::from_secs(2);
 
 /// Key of a stage's span.
 pub(super) fn key(stage: Stage) -> String {
@@ -68,15 +65,6 @@ impl Driver {
         let took = now.duration_since(command.received).unwrap_or_default();
         let (verb, state) = (command.verb.as_str(), outcome.as_str());
         metrics::histogram!(COMMANDS, "verb" => verb, "state" => state).record(took);
-    }
-
-    /// Sends what is queued: who is killed after the end is recorded never comes back to it.
-    pub(super) async fn flush_spans(&self) {
-        let tracer = self.engine.tracer.clone();
-        let flush = tokio::task::spawn_blocking(move || tracer.flush());
-        if tokio::time::timeout(FLUSH, flush).await.is_err() {
-            tracing::warn!(command = self.command.id, "spans not exported in time");
-        }
     }
 
     /// Adds the requests since the last time to the command, each with its span.

@@ -4,8 +4,6 @@
 mod github_client;
 mod grpc;
 mod ledger;
-mod ledger_locks;
-mod ledger_pushes;
 mod matrix;
 mod mistakes;
 mod repository;

@@ -125,6 +125,7 @@ impl Driver {
         self.put_log(&last).await;
         // Before the end is kept: a span that is sent twice does less harm than one that is lost.
         spans::record(&self.shared.ports.tracer, &last, now);
+        self.shared.ports.tracer.flush_before_end().await;
         tracing::info!(rollout = self.id, revision = last.revision, state = ?last.state, "rollout ended");
         self.change(move |r, _| {
             r.note(message, None, now);

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,9 @@ use opentelemetry_sdk::{
 
 use crate::{Kind, Span, Value};
 
+/// Longest time that the end of a piece of work waits for the collector.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Exports the spans of one service. Cheap to clone.
 #[derive(Clone)]
 pub struct Tracer(Arc<Inner>);
@@ -29,6 +32,8 @@ struct Inner {
     processor: Option<BatchSpanProcessor>,
     scope: InstrumentationScope,
     recorded: AtomicU64,
+    /// The collector did not answer the last time somebody waited for it.
+    silent: AtomicBool,
 }
 
 /// The exporter could not be set up.
@@ -44,7 +49,7 @@ impl Tracer {
     pub fn new(service: &str, endpoint: Option<&str>) -> Result<Self, TracerError> {
         let processor = endpoint.map(|endpoint| processor(service, endpoint)).transpose()?;
         let scope = InstrumentationScope::builder("kfops").with_version(env!("CARGO_PKG_VERSION")).build();
-        Ok(Self(Arc::new(Inner { processor, scope, recorded: AtomicU64::new(0) })))
+        Ok(Self(Arc::new(Inner { processor, scope, recorded: AtomicU64::new(0), silent: AtomicBool::new(false) })))
     }
 
     /// A tracer that exports nothing.
@@ -54,6 +59,7 @@ impl Tracer {
             processor: None,
             scope: InstrumentationScope::builder("kfops").build(),
             recorded: AtomicU64::new(0),
+            silent: AtomicBool::new(false),
         }))
     }
 
@@ -77,6 +83,26 @@ impl Tracer {
             && let Err(error) = processor.force_flush()
         {
             tracing::warn!(%error, "spans not exported");
+        }
+    }
+
+    /// Sends what is queued, and waits for that at most two seconds, and not at all while the collector is known to be
+    /// silent. For work whose end is about to be kept: its spans are then safe from a kill, and a dead collector holds nobody up.
+    pub async fn flush_before_end(&self) {
+        if self.0.processor.is_none() {
+            return;
+        }
+        let tracer = self.clone();
+        let flush = tokio::task::spawn_blocking(move || {
+            tracer.flush();
+            tracer.0.silent.store(false, Ordering::Relaxed);
+        });
+        if self.0.silent.load(Ordering::Relaxed) {
+            return;
+        }
+        if tokio::time::timeout(PATIENCE, flush).await.is_err() {
+            self.0.silent.store(true, Ordering::Relaxed);
+            tracing::warn!("spans not exported in time");
         }
     }
 

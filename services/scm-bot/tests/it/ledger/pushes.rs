@@ -6,7 +6,7 @@ use kfops_scm_bot::{
     push::Push,
 };
 
-use crate::ledger::{Factory, OpenOwned as _, at, command, delivery};
+use super::{Factory, OpenOwned as _, at, command, delivery};
 
 fn written(id: &str, second: u64) -> Command {
     let mut command = command(id);

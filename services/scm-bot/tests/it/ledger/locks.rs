@@ -9,7 +9,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use crate::ledger::{Factory, at, create, end};
+use super::{Factory, at, create, end};
 
 const COMMANDS: usize = 6;
 const TARGETS: usize = 2;
