@@ -180,6 +180,10 @@ reasons! {
     DeadlineExceeded = "DEADLINE_EXCEEDED", true;
     /// A limit is reached.
     ResourceExhausted = "RESOURCE_EXHAUSTED", true;
+    /// The Kubernetes API does not answer as it should.
+    ClusterUnavailable = "CLUSTER_UNAVAILABLE", true;
+    /// Kubernetes refuses an object: an admission webhook, a quota, its own validation.
+    ClusterRefused = "CLUSTER_REFUSED", false;
     /// Someone canceled it.
     Canceled = "CANCELED", false;
     /// Something newer took its place.

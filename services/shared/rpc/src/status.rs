@@ -35,7 +35,8 @@ const fn code(reason: Reason) -> Code {
         | R::RevisionNotReady
         | R::ProofFailed
         | R::GateFailed
-        | R::MergeFailed => Code::FailedPrecondition,
+        | R::MergeFailed
+        | R::ClusterRefused => Code::FailedPrecondition,
         R::TargetLocked | R::Superseded => Code::Aborted,
         R::CompileTimeout | R::RunTimeout | R::DeadlineExceeded => Code::DeadlineExceeded,
         R::ResourceExhausted => Code::ResourceExhausted,
@@ -46,7 +47,8 @@ const fn code(reason: Reason) -> Code {
         | R::GithubUnavailable
         | R::WorkerUnavailable
         | R::StoreUnavailable
-        | R::RegistryUnavailable => Code::Unavailable,
+        | R::RegistryUnavailable
+        | R::ClusterUnavailable => Code::Unavailable,
         R::Internal => Code::Internal,
     }
 }
