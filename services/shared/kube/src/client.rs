@@ -44,12 +44,14 @@ pub async fn connect(settings: &KubernetesSettings) -> Result<Client, Failure> {
 
 /// Server-side apply under Kfops' field manager. `force` takes over fields that somebody else owns; without it such a
 /// conflict is a failure that names the owner.
-pub async fn apply<K>(api: &Api<K>, name: &str, object: &impl Serialize, force: bool) -> Result<K, Failure>
+pub async fn apply<K>(api: &Api<K>, name: &str, object: &(impl Serialize + Debug), force: bool) -> Result<K, Failure>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
     K::DynamicType: Default,
 {
     let parameters = PatchParams { force, ..PatchParams::apply(FIELD_MANAGER) };
     let kind = K::plural(&K::DynamicType::default()).into_owned();
-    api.patch(name, &parameters, &Patch::Apply(object)).await.map_err(|error| failure(&error, &format!("{kind}/{name}")))
+    api.patch(name, &parameters, &Patch::Apply(object))
+        .await
+        .map_err(|error| failure(&error, &format!("{kind}/{name}")))
 }

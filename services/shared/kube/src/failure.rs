@@ -8,19 +8,29 @@ use kube::Error;
 #[must_use]
 pub fn failure(error: &Error, resource: &str) -> Failure {
     let Error::Api(status) = error else {
-        return Failure::new(Reason::ClusterUnavailable, format!("{resource}: the Kubernetes API does not answer: {error}"))
-            .on(resource);
+        return Failure::new(
+            Reason::ClusterUnavailable,
+            format!("{resource}: the Kubernetes API does not answer: {error}"),
+        )
+        .on(resource);
     };
     let said = status.message.trim();
     let (reason, message) = match status.code {
-        401 => (Reason::Unauthenticated, format!("{resource}: the Kubernetes API does not know this service account: {said}")),
-        403 if denied(said) || said.contains("exceeded quota") => (Reason::ClusterRefused, format!("{resource} is refused: {said}")),
+        401 => (
+            Reason::Unauthenticated,
+            format!("{resource}: the Kubernetes API does not know this service account: {said}"),
+        ),
+        403 if denied(said) || said.contains("exceeded quota") => {
+            (Reason::ClusterRefused, format!("{resource} is refused: {said}"))
+        }
         403 => (Reason::PermissionDenied, format!("{resource}: {said}")),
         404 => (Reason::NotFound, format!("{resource}: {said}")),
         409 if status.reason == "AlreadyExists" => (Reason::AlreadyExists, format!("{resource}: {said}")),
         409 => (Reason::ClusterUnavailable, format!("{resource} was changed by somebody else: {said}")),
         // A webhook's denial may come with any code that its author chose.
-        400..=499 if status.code != 408 && status.code != 429 => (Reason::ClusterRefused, format!("{resource} is refused: {said}")),
+        400..=499 if status.code != 408 && status.code != 429 => {
+            (Reason::ClusterRefused, format!("{resource} is refused: {said}"))
+        }
         500 if denied(said) && !said.contains("failed calling webhook") => {
             (Reason::ClusterRefused, format!("{resource} is refused: {said}"))
         }
@@ -46,5 +56,7 @@ pub fn optional<T>(answer: Result<T, Error>, resource: &str) -> Result<Option<T>
 }
 
 fn denied(said: &str) -> bool {
-    said.contains("admission webhook") || said.contains("violates PodSecurity") || said.contains("ValidatingAdmissionPolicy")
+    said.contains("admission webhook")
+        || said.contains("violates PodSecurity")
+        || said.contains("ValidatingAdmissionPolicy")
 }
