@@ -34,7 +34,13 @@ pub(super) async fn show(State(hub): State<Arc<Hub>>, Path((owner, repo)): Path<
         .await?;
     let mut environments: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for (deployment, statuses) in &found {
-        environments.entry(&deployment.environment).or_default().push(row(deployment, statuses));
+        let rows = environments.entry(&deployment.environment).or_default();
+        let mut row = row(deployment, statuses);
+        // GitHub leaves older ones of production a success; which is the newest is what a reader wants to know.
+        if row["state"] == "success" && rows.iter().any(|newer| newer["state"] == "success") {
+            (row["state"], row["word"], row["url"]) = (json!("inactive"), json!("earlier success"), Value::Null);
+        }
+        rows.push(row);
     }
     let environments: Vec<Value> =
         environments.into_iter().map(|(name, rows)| json!({ "name": name, "rows": rows })).collect();

@@ -275,6 +275,11 @@ fn task_failure(job: &RunJob, attempt: &Attempt, task: &str, error: &str) -> Fai
             error.to_owned(),
             "on one machine only lightweight Python components (@dsl.component) run; a cluster runs the others",
         ),
+        _ if error.starts_with("exit code") && last.starts_with("ModuleNotFoundError") => (
+            last,
+            "on one machine tasks run in Kfops' own Python environment (kfp, scikit-learn, pandas), not in the image that was \
+             built: there is only what KServe's and KFP's Python packages bring along; in a cluster the image counts",
+        ),
         _ if error.starts_with("exit code") && !last.is_empty() => (last, ""),
         "" => ("it gave no reason".to_owned(), ""),
         _ => (error.to_owned(), ""),

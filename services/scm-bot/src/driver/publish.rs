@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::{Driver, Flow};
 use crate::{
-    command::{Command, State},
+    command::{Command, Origin, State},
     engine::{Engine, passing},
     gate,
     ports::{DeploymentState, Found, Meter, Post, PostOutcome, Written},
@@ -120,7 +120,7 @@ impl Driver {
         let reserve = if command.verb.environment().is_some() { 4 } else { 1 };
         // What came before leaves room for the canary steps.
         let reserve = if command.verb == Verb::Ship { reserve + self.canaries_ahead() } else { reserve };
-        let budget = if command.verb == Verb::Ship { 14 } else { 8 };
+        let budget = if command.verb == Verb::Ship { 24 } else { 8 };
         passed >= interval * 2 && command.github_calls + 1 + reserve <= budget
     }
 
@@ -161,6 +161,10 @@ impl Driver {
     async fn speaks(&mut self) -> Result<bool, Failure> {
         if self.command.posted.comment_intended {
             return Ok(true);
+        }
+        // Who asks through the API has the answer from there; the others of the pull request did not ask.
+        if self.command.verb.only_reads() && self.command.origin == Origin::Api {
+            return Ok(false);
         }
         if let Some(speaks) = self.publisher.speaks {
             return Ok(speaks);

@@ -87,7 +87,8 @@ impl Driver {
         tracing::info!(command = self.command.id, holder, ahead, "waits for the target");
         // What the gate saw may change while others deploy.
         self.gate_passed = None;
-        self.command.step_mut(stage).message = report::waits_for_target(&holder, ahead);
+        let merges = self.command.verb.merges() && !self.command.options().force && self.merged_by(&holder).await;
+        self.command.step_mut(stage).message = report::waits_for_target(&holder, ahead, merges);
         self.keep_wait(began).await?;
         self.publish_progress().await?;
         let stopping = engine.lifecycle.stopping();
@@ -100,6 +101,12 @@ impl Driver {
             () = stopping.cancelled() => return Ok(Flow::Over),
         }
         Ok(Flow::On)
+    }
+
+    /// Whether another command of this repository ends in a merge.
+    async fn merged_by(&self, id: &str) -> bool {
+        let other = self.engine.ledger.get(id).await;
+        other.is_ok_and(|other| other.verb.merges() && other.repository == self.command.repository)
     }
 
     /// Whether somebody took the lock away in the middle of the rollout; then it is ended.

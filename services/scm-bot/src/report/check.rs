@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use kfops_project::Environment;
 
-use super::{comment::comment, words::duration};
+use super::{
+    comment::{comment, model_url},
+    words::duration,
+};
 use crate::{
     command::{Command, State},
     ports::{Button, CheckRun, Deployment, DeploymentState},
@@ -41,7 +44,7 @@ pub fn deployment(command: &Command, state: DeploymentState, public_url: Option<
             (_, Some(failure)) => failure.message.chars().filter(|c| !c.is_control()).take(130).collect(),
             (_, None) => "not live".to_owned(),
         },
-        environment_url: Some(command.lineage.endpoint.clone())
+        environment_url: Some(model_url(&command.lineage.endpoint).to_owned())
             .filter(|endpoint| state == DeploymentState::Success && endpoint.starts_with("http")),
         log_url: public_url.map(|url| format!("{}/traces/{}", url.trim_end_matches('/'), command.trace.trace_id)),
     }

@@ -206,7 +206,7 @@ fn facts(command: &Command) -> String {
     }
     if worth_a_retry(command) {
         out += if out.is_empty() { "" } else { "\n\n" };
-        out += "Next: `/retry` does again what is not done, and nothing else.";
+        out += &format!("Next: `/retry {}` does again what is not done, and nothing else.", command.id);
     }
     out
 }
@@ -253,8 +253,15 @@ fn footer(command: &Command, public_url: Option<&str>) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '/' | '.' | '-' | '_' | '~' | '%');
     let live = command.outcome.is_none() || state(command) == State::Succeeded;
     if live && (endpoint.starts_with("http://") || endpoint.starts_with("https://")) && endpoint.chars().all(plain) {
-        links.push(format!("[endpoint]({endpoint})"));
+        // Predictions are asked for by POST; where the link leads, a browser finds the model.
+        links.push(format!("endpoint [{}]({})", code(endpoint, 300), model_url(endpoint)));
     }
     links.push(format!("<sub>{}</sub>", command.id));
     links.join(" · ")
+}
+
+/// Where the model that answers at an endpoint says how it is: `/v1/models/NAME` or `/v2/models/NAME` (KServe's V1 and V2
+/// protocols).
+pub(super) fn model_url(endpoint: &str) -> &str {
+    endpoint.strip_suffix(":predict").or_else(|| endpoint.strip_suffix("/infer")).unwrap_or(endpoint)
 }

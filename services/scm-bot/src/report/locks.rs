@@ -62,9 +62,11 @@ fn who(who: &Who) -> String {
 }
 
 /// What a command says while it waits for the lock of its target, in the words of its step.
+/// `merges`: both end in a merge, and the one that waits is not forced.
 #[must_use]
-pub fn waits_for_target(holder: &str, ahead: usize) -> String {
-    format!("waits for {holder}, which deploys to the same place; place {} in the queue", ahead + 1)
+pub fn waits_for_target(holder: &str, ahead: usize, merges: bool) -> String {
+    let then = if merges { " and by its merge leaves this branch behind" } else { "" };
+    format!("waits for {holder}, which deploys to the same place{then}; place {} in the queue", ahead + 1)
 }
 
 /// What a command says while it waits for earlier ones of its pull request.

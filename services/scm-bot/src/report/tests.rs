@@ -305,15 +305,15 @@ fn a_retry_and_a_rollback_say_so() {
     step(&mut command, Stage::Gate, StepState::Succeeded, "");
     let shown = comment(&command, at(9), None);
     assert!(shown.contains("**/retry of /build\\_run failed:** pipeline-runner does not answer."), "{shown}");
-    assert!(shown.contains("Next: `/retry` does again what is not done"), "{shown}");
+    assert!(shown.contains("Next: `/retry c-1` does again what is not done"), "{shown}");
     for reason in Reason::ALL.iter().filter(|reason| !reason.retryable()) {
         command.failure = Some(Failure::new(*reason, "no"));
         let helps = matches!(reason, Reason::Canceled | Reason::Internal);
-        assert_eq!(comment(&command, at(9), None).contains("Next: `/retry`"), helps, "{reason}");
+        assert_eq!(comment(&command, at(9), None).contains("Next: `/retry "), helps, "{reason}");
     }
     for action in ["write /ship again", "allow it more under timeouts of kfops.yaml", "end it there, then /retry"] {
         command.failure = Some(Failure::new(Reason::DeadlineExceeded, "late").action(action));
-        assert!(!comment(&command, at(9), None).contains("Next: `/retry`"), "{action}");
+        assert!(!comment(&command, at(9), None).contains("Next: `/retry "), "{action}");
     }
 
     let mut back = self::command(Verb::Rollback);
@@ -333,11 +333,12 @@ fn a_retry_and_a_rollback_say_so() {
 #[test]
 fn waiting_canceled_and_superseded_are_said() {
     let mut command = command(Verb::Deploy);
-    command.step_mut(Stage::Rollout).message = waits_for_target("c-7", 2);
+    command.step_mut(Stage::Rollout).message = waits_for_target("c-7", 2, false);
     let shown = comment(&command, at(72), None);
     assert!(shown.contains("production · waiting for 1 m 12 s"), "{shown}");
     assert!(shown.contains("waits for c-7, which deploys to the same place; place 3 in the queue"), "{shown}");
     assert!(shown.contains("`/cancel` ends it"), "{shown}");
+    assert!(waits_for_target("c-7", 0, true).contains("by its merge leaves this branch behind; place 1"));
     command.outcome = Some(State::Canceled);
     command.canceled_by = "@boss wrote /cancel".into();
     command.failure = Some(Failure::new(Reason::Canceled, "it was canceled: @boss wrote /cancel"));

@@ -137,7 +137,7 @@ fn a_deploy_after_a_failed_run_says_that_it_failed() {
     let ran = sim.told(1, "author", "/build_run");
     assert_eq!(reason(&ran), Reason::TaskFailed);
     let said = sim.look(|state| state.hub.said().pop().unwrap());
-    assert!(said.contains("task `evaluate` failed") && !said.contains("Next: `/retry`"), "{said}");
+    assert!(said.contains("task `evaluate` failed") && !said.contains("Next: `/retry "), "{said}");
     let refused = sim.told(1, "author", "/deploy");
     assert_eq!((refused.state, reason(&refused)), (State::Refused, Reason::NoRun));
     let message = &refused.failure.as_ref().unwrap().message;
