@@ -24,9 +24,9 @@
 //! | `--run-id=a=b` crashes | services/scm-bot/tests/it/mistakes/people.rs#a_run_id_with_two_equals_signs_is_answered |
 //! | "please do not /deploy yet" deploys | services/scm-bot/tests/it/stories/gate.rs#status_and_help_and_typos_are_answered, services/scm-bot/src/grammar.rs#a_command_stands_at_the_start_of_its_line |
 //! | "/deploy" with "thanks" on the next line is ignored | services/scm-bot/tests/it/stories/work.rs#deploy_is_refused_before_anything_ran_and_works_afterwards |
-//! | no dedupe | services/scm-bot/tests/it/wire.rs#a_delivery_counts_once, services/scm-bot/tests/it/ledger.rs#sqlite_conforms |
+//! | no dedupe | services/scm-bot/tests/it/wire.rs#a_delivery_counts_once, services/scm-bot/tests/it/ledger/mod.rs#sqlite_conforms |
 //! | no lock | services/scm-bot/tests/it/stories/work.rs#commands_of_a_pull_request_run_in_order_and_targets_are_serial, services/scm-bot/tests/it/schedules/planted.rs#each_is_found, services/serving-deployer/tests/it/requests.rs#an_older_fence_moves_no_traffic |
-//! | no durable state | services/scm-bot/tests/it/matrix.rs#killed_anywhere_the_world_ends_the_same, services/scm-bot/tests/it/ledger.rs#sqlite_conforms, tests/tests/it/kill.rs#a_command_survives_kills_in_build_run_and_rollout |
+//! | no durable state | services/scm-bot/tests/it/matrix.rs#killed_anywhere_the_world_ends_the_same, services/scm-bot/tests/it/ledger/mod.rs#sqlite_conforms, tests/tests/it/kill.rs#a_command_survives_kills_in_build_run_and_rollout |
 //! | no cancel | tests/tests/it/verbs.rs#every_verb_does_what_it_says, services/scm-bot/tests/it/mistakes/work.rs#a_cancel_ends_what_is_under_way |
 //! | no help | services/scm-bot/tests/it/stories/gate.rs#status_and_help_and_typos_are_answered |
 //! | no status | services/scm-bot/tests/it/stories/gate.rs#status_and_help_and_typos_are_answered |
