@@ -1,6 +1,9 @@
 //! Standard output: formats, colours, width.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use clap::ValueEnum;
 use serde_json::Value as Json;
@@ -24,6 +27,7 @@ pub(crate) struct Output {
     pub(crate) format: Format,
     pub(crate) terminal: bool,
     colour: bool,
+    outcome_counts: AtomicBool,
 }
 
 /// A colour.
@@ -39,7 +43,7 @@ impl Output {
     pub(crate) fn new(format: Format) -> Self {
         let set = |key: &str| std::env::var_os(key).filter(|value| !value.is_empty());
         let terminal = std::io::stdout().is_terminal() && set("TERM").is_none_or(|term| term != "dumb");
-        Self { format, terminal, colour: terminal && set("NO_COLOR").is_none() }
+        Self { format, terminal, colour: terminal && set("NO_COLOR").is_none(), outcome_counts: AtomicBool::new(false) }
     }
 
     /// For people?
@@ -55,10 +59,34 @@ impl Output {
     /// Bytes as they are.
     pub(crate) fn bytes(&self, bytes: &[u8]) {
         let mut stdout = std::io::stdout().lock();
-        if stdout.write_all(bytes).and_then(|()| stdout.flush()).is_err() {
-            // Whoever read us (`| head`) has enough.
-            std::process::exit(0);
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Ok(()) => {}
+            // Whoever read us (`| head`) has enough. A command that is waited for still says by its exit code how it ended.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                if !self.outcome_counts.load(Ordering::Relaxed) {
+                    std::process::exit(0);
+                }
+            }
+            Err(error) => {
+                eprintln!("cannot write the output: {error}");
+                std::process::exit(1);
+            }
         }
+    }
+
+    /// From now on the exit code says more than that somebody has stopped reading.
+    pub(crate) fn outcome_counts(&self) {
+        self.outcome_counts.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody else's text. On a terminal without what would steer it.
+    pub(crate) fn foreign(&self, bytes: &[u8]) {
+        if !self.terminal {
+            return self.bytes(bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let text: String = text.chars().filter(|c| matches!(c, '\n' | '\t' | '\r') || !c.is_control()).collect();
+        self.bytes(text.as_bytes());
     }
 
     /// A resource as JSON or YAML, or its name.

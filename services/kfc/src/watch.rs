@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Shows every step until the command has ended; how it ended decides the exit code.
 /// `quiet`: only its answer.
 pub(crate) async fn to_the_end(client: &Client, name: &str, quiet: bool, output: &Output) -> Result<(), Exit> {
+    output.outcome_counts();
     let mut board = Board::new(output, quiet);
     let ended = follow(client, name, &mut board).await;
     board.close();

@@ -344,7 +344,8 @@ fn fingerprint(command: &Command) -> u64 {
     hasher.finish()
 }
 
-/// Strangers get no check run on a commit.
+/// A check run says what a commit is worth. Who may not, or what stands in the way of a deployment, says nothing of that:
+/// such a refusal must neither pass for a check that a branch requires nor spoil one that has passed.
 fn wants_check(command: &Command) -> bool {
     use Reason as R;
     if command.verb.only_reads() || command.verb.acts_on_commands() || command.unreadable.is_some() {
@@ -352,8 +353,8 @@ fn wants_check(command: &Command) -> bool {
     }
     let Some(pull) = &command.pull else { return false };
     let rule = command.failure.as_ref().map(|failure| failure.reason);
-    let stranger = matches!(rule, Some(R::PermissionDenied | R::PullRequestClosed | R::NotFound));
-    command.started.is_some() || (command.outcome == Some(State::Refused) && !stranger && !pull.fork)
+    let of_commit = matches!(rule, Some(R::ConfigInvalid | R::SourceInvalid | R::PipelineInvalid | R::TemplateInvalid));
+    command.started.is_some() || (command.outcome == Some(State::Refused) && of_commit && !pull.fork)
 }
 
 /// Nothing before the rollout begins: until then nothing is deployed.

@@ -235,7 +235,7 @@ impl GitHubClient {
         let state = match check.completed {
             None if age < STATUS_AFTER => return None,
             None => "pending",
-            Some(("success" | "neutral" | "skipped", _)) => "success",
+            Some(("success", _)) => "success",
             Some(("failure" | "timed_out" | "action_required", _)) => "failure",
             Some(_) => "error",
         };

@@ -80,7 +80,7 @@ pub struct CheckRun {
     pub commit: String,
     /// Start.
     pub started: SystemTime,
-    /// `success`, `failure`, `neutral`, `cancelled`, and when; None while it is in progress.
+    /// `success`, `failure`, `action_required`, `cancelled`, and when; None while it is in progress.
     pub completed: Option<(&'static str, SystemTime)>,
     /// One line.
     pub title: String,

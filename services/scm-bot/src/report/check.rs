@@ -55,9 +55,9 @@ pub fn deployment(command: &Command, state: DeploymentState, public_url: Option<
 pub fn check_run(command: &Command, now: SystemTime, public_url: Option<&str>) -> CheckRun {
     let conclusion = command.outcome.map(|outcome| match outcome {
         State::Succeeded => "success",
-        State::Canceled => "cancelled",
-        State::Superseded => "skipped",
-        State::Refused => "neutral",
+        // Not `skipped` and not `neutral`: where a check is required, GitHub takes these for a success.
+        State::Canceled | State::Superseded => "cancelled",
+        State::Refused => "action_required",
         _ => "failure",
     });
     let time = duration(now.duration_since(command.received).unwrap_or_default());

@@ -142,7 +142,7 @@ Update it and /build\\_run again, or /deploy --force (who may: maintain permissi
 <sub>by @author for `3f2c1e7`</sub>
 "
     );
-    assert_eq!(check_run(&command, at(2), None).completed, Some(("neutral", at(2))));
+    assert_eq!(check_run(&command, at(2), None).completed, Some(("action_required", at(2))));
 }
 
 #[test]

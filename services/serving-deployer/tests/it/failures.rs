@@ -1,7 +1,5 @@
 //! Rollouts that fail, are canceled or wait: what was live stays live, and nothing is lost.
 
-use std::time::Instant;
-
 use kfops_proto::{
     common::{Model, Reason},
     serving::{Rollout, State},
@@ -40,13 +38,11 @@ async fn bad_models_never_become_live_and_no_request_is_lost() {
     assert_eq!(titles(&failed), ["revision", "proof", "restore"]);
 
     for (id, says) in [("corrupt", "cannot load the model model.joblib"), ("empty", "must hold one file")] {
-        let began = Instant::now();
         world.deploy(id, id, strategy(&[50])).await;
         let failed = world.ended(id).await;
         let (why, text) = reason(&failed);
         assert_eq!((failed.state(), why), (State::Failed, Reason::RevisionNotReady), "{text}");
         assert!(text.contains(says) && text.ends_with("Live stays iris-00001"), "{text}");
-        assert!(began.elapsed().as_secs() < 20, "{id} took {:?}", began.elapsed());
     }
 
     // A model is code: of the service's state it sees its own script only, of hidden folders nothing, and it may not write.

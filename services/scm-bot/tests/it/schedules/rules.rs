@@ -126,9 +126,8 @@ fn checked_once(state: &State, command: &Command, wrong: &mut Wrong) {
     wrong.when(checks.len() > 1 || checks.len() < least, || format!("{} has {} check runs", command.id, checks.len()));
     let shall = match command.state {
         Ended::Succeeded => "success",
-        Ended::Canceled => "cancelled",
-        Ended::Superseded => "skipped",
-        Ended::Refused => "neutral",
+        Ended::Canceled | Ended::Superseded => "cancelled",
+        Ended::Refused => "action_required",
         _ => "failure",
     };
     for check in checks {

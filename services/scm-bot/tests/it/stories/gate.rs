@@ -59,6 +59,8 @@ fn the_policy_of_the_base_branch_counts() {
     let refused = sim.told(1, "author", "/build");
     assert_eq!(reason(&refused), Reason::PolicyRefused);
     assert!(message(&refused).contains("policy.build lets only boss do this"));
+    // Where `kfops/build` is required, GitHub would let a `neutral` one pass.
+    sim.look(|state| assert!(state.hub.checks.is_empty(), "a refusal says nothing of the commit"));
     assert_eq!(sim.told(1, "boss", "/build").state, State::Succeeded);
 }
 
