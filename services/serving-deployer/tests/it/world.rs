@@ -48,7 +48,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
     Settings {
         listen: "127.0.0.1:0".into(),
         state: folder.join("state"),
-        store: format!("file://{}", folder.join("store").display()),
+        store: format!("file://{}", folder.join("store").display()).into(),
         listen_models: "127.0.0.1:0".into(),
         python,
         hide: vec![folder.join("secrets")],

@@ -1,0 +1,8 @@
+//! The object store over a folder and over S3: one suite for both, faults of S3, signed URLs, the real thing.
+
+mod check;
+mod conformance;
+mod faults;
+mod load;
+mod server;
+mod signed;
