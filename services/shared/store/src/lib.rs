@@ -4,6 +4,7 @@
 mod archive;
 mod check;
 mod folder;
+mod key;
 mod s3;
 mod settings;
 mod signed;

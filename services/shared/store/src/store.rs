@@ -13,26 +13,25 @@ use object_store::{
 use crate::{
     StoreOptions, StoreSettings,
     s3::{self, Bucket, Place, Seen},
+    transfer::PIECE,
 };
 
 /// Longest for one request to a folder.
 const FOLDER_LIMIT: Duration = Duration::from_secs(60);
-/// Longest key with its prefix, in bytes (S3's limit).
-const LONGEST_KEY: usize = 1024;
 
 /// An object store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) inner: Arc<dyn ObjectStore>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     place: Place,
     /// Before every key.
-    prefix: Key,
-    root: Option<PathBuf>,
+    pub(crate) prefix: Key,
+    pub(crate) root: Option<PathBuf>,
     s3: Option<Arc<AmazonS3>>,
     /// Longest for one request with its retries; a large object takes several.
     limit: Duration,
@@ -134,7 +133,11 @@ impl Store {
 
     /// Stores bytes; what was there before is replaced, never seen half-written. Of several writers at once, one wins.
     pub async fn put(&self, key: &str, bytes: impl Into<Bytes>) -> Result<(), Failure> {
-        self.within(key, self.inner.put(&self.key(key)?, bytes.into().into())).await?;
+        let bytes = bytes.into();
+        if self.signer().is_some() && bytes.len() > 2 * PIECE {
+            return self.put_parts(key, bytes).await;
+        }
+        self.within(key, self.inner.put(&self.key(key)?, bytes.into())).await?;
         Ok(())
     }
 
@@ -153,10 +156,9 @@ impl Store {
     /// All bytes of an object.
     pub async fn get(&self, key: &str) -> Result<Bytes, Failure> {
         let object = self.open_object(key).await?;
-        let size = object.meta.size;
-        let bytes = self.within(key, object.bytes()).await?;
-        self.whole(key, bytes.len() as u64, size)?;
-        Ok(bytes)
+        let mut bytes = Vec::with_capacity(usize::try_from(object.meta.size).unwrap_or_default().min(2 * PIECE));
+        self.pieces_of(key, object, |piece| bytes.extend_from_slice(piece)).await?;
+        Ok(bytes.into())
     }
 
     /// The last bytes of an object, at most `limit`.
@@ -244,34 +246,6 @@ impl Store {
         }
     }
 
-    /// A key as the store has it.
-    pub(crate) fn key(&self, key: &str) -> Result<Key, Failure> {
-        let whole = self.below(key)?;
-        let last = whole.filename().unwrap_or_default();
-        // A folder's name for what is not yet whole.
-        let staged = last.split_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-        if key.trim_matches('/').is_empty() {
-            return Err(no_key(key, &"it is empty"));
-        }
-        if self.shared.root.is_some() && staged {
-            return Err(no_key(key, &"in a folder it must not end in # and a number"));
-        }
-        Ok(whole)
-    }
-
-    fn below(&self, key: &str) -> Result<Key, Failure> {
-        let inner = Key::parse(key).map_err(|error| no_key(key, &error))?;
-        let whole = match (self.shared.prefix.as_ref(), inner.as_ref()) {
-            ("", _) => inner,
-            (_, "") => self.shared.prefix.clone(),
-            (prefix, inner) => Key::parse(format!("{prefix}/{inner}")).map_err(|error| no_key(key, &error))?,
-        };
-        if whole.as_ref().len() > LONGEST_KEY {
-            return Err(no_key(key, &format_args!("with its prefix it is longer than {LONGEST_KEY} bytes")));
-        }
-        Ok(whole)
-    }
-
     /// Runs a request. A store that does not answer is one that is not there.
     pub(crate) async fn within<T>(
         &self,
@@ -294,9 +268,4 @@ impl Store {
             Err(_) => Err(s3::silent(self.place(), key, limit.as_secs(), &seen.last())),
         }
     }
-}
-
-fn no_key(key: &str, why: &dyn std::fmt::Display) -> Failure {
-    let shown: String = key.chars().filter(|c| !c.is_control()).take(200).collect();
-    Failure::new(Reason::InvalidArgument, format!("`{shown}` is no object key: {why}")).on("key")
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
 use kfops_core::{Failure, Reason};
 use object_store::{
@@ -48,12 +49,22 @@ impl Store {
         let mut upload = Upload::begin(self, key).await?;
         while !piece.is_empty() {
             seen(&piece);
-            upload.put(piece).await?;
+            upload.put(piece.into()).await?;
             piece = read_piece(&mut file, part).await.map_err(unreadable)?;
             size += piece.len() as u64;
         }
         upload.complete().await?;
         Ok(size)
+    }
+
+    /// Stores bytes that are too many for one request.
+    pub(crate) async fn put_parts(&self, key: &str, mut bytes: Bytes) -> Result<(), Failure> {
+        let part = part_size(bytes.len() as u64);
+        let mut upload = Upload::begin(self, key).await?;
+        while !bytes.is_empty() {
+            upload.put(bytes.split_to(part.min(bytes.len()))).await?;
+        }
+        upload.complete().await
     }
 
     /// Writes an object into a file; `seen` is shown every piece.
@@ -101,7 +112,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Sends a part; returns when there is room for the next.
-    async fn put(&mut self, piece: Vec<u8>) -> Result<(), Failure> {
+    async fn put(&mut self, piece: Bytes) -> Result<(), Failure> {
         if let Some(inner) = &mut self.inner {
             self.under_way.push(inner.put_part(piece.into()));
         }

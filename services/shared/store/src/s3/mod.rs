@@ -109,7 +109,7 @@ fn parse_url(url: &str) -> Result<(String, Key), Failure> {
     if prefix.contains(['?', '#']) {
         return Err(wrong("a prefix has no query"));
     }
-    let prefix = Key::parse(prefix).map_err(|error| wrong(&error.to_string()))?;
+    let prefix = Key::parse(prefix).map_err(|error| wrong(&shown(&error.to_string())))?;
     Ok((bucket.to_owned(), prefix))
 }
 

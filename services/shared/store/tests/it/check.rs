@@ -25,14 +25,15 @@ async fn a_store_that_works() {
 
 #[tokio::test]
 async fn the_real_thing() {
-    let Some(real) = Real::find() else { return };
+    let Some(real) = Real::find().await else { return };
     let health = real.store.check().await.unwrap();
     println!("{health}");
     assert!(health.warnings().is_empty(), "{health}");
-    let missing = StoreOptions { url: "s3://no-such-bucket-of-kfops/p".into(), ..real.options };
+    let missing = StoreOptions { url: "s3://no-such-bucket-of-kfops/p".into(), ..real.options.clone() };
     let failure = Store::open(StoreSettings(missing)).unwrap().check().await.unwrap_err();
     println!("{failure}; {}", failure.action);
     assert!(failure.message.contains("no-such-bucket-of-kfops"), "{failure}");
+    real.remove().await;
 }
 
 #[tokio::test]

@@ -1,12 +1,18 @@
 //! One suite for every store: what is promised holds over a folder, over S3, and over the real thing.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
+use http::Method;
 use kfops_core::{Digest, Reason};
 use kfops_settings::HumanDuration;
 use kfops_store::{
     CredentialFiles, SourceRef, Store, StoreOptions, StoreSettings, digest_folder, digest_stored, extract_source,
     get_folder, put_folder,
+};
+use object_store::{
+    aws::{AmazonS3, AmazonS3Builder},
+    path::Path as Key,
+    signer::Signer as _,
 };
 
 use crate::server::Server;
@@ -124,6 +130,9 @@ async fn files(store: &Store, work: &Path) {
         assert!(std::fs::read(&back).unwrap() == bytes, "{size} bytes came back as others");
         assert_eq!(store.digest("files/one").await.unwrap(), Digest::of(&bytes));
     }
+    let bytes: Vec<u8> = (0..20 << 20).map(|i: usize| (i * 17 % 251) as u8).collect();
+    store.put("files/one", bytes.clone()).await.unwrap();
+    assert!(store.get("files/one").await.unwrap() == bytes, "20 MiB came back as others");
     assert_eq!(store.get_end("files/one", 5).await.unwrap().len(), 5);
     store.delete("files/one").await.unwrap();
     assert_eq!(store.get_file("files/one", &work.join("none")).await.unwrap_err().reason, Reason::NotFound);
@@ -184,44 +193,76 @@ async fn s3() {
 
 #[tokio::test]
 async fn the_real_thing() {
-    let Some(real) = Real::find() else { return };
+    let Some(real) = Real::find().await else { return };
     let work = tempfile::tempdir().unwrap();
     conforms(&real.store, work.path()).await;
+    real.remove().await;
 }
 
-/// A store under a prefix of its own in the S3 of the test cluster.
+/// A store in a bucket of its own in the S3 of the test cluster.
 pub(crate) struct Real {
     pub(crate) store: Store,
     pub(crate) options: StoreOptions,
+    bucket: AmazonS3,
     /// The files with its keys.
     _keys: tempfile::TempDir,
 }
 
 impl Real {
-    pub(crate) fn find() -> Option<Self> {
+    /// None where there is none.
+    pub(crate) async fn find() -> Option<Self> {
         let Ok(endpoint) = std::env::var("KFOPS_TEST_S3") else {
             println!("skipped: no S3 (KFOPS_TEST_S3)");
             return None;
         };
+        let [id, key] =
+            ["KFOPS_TEST_S3_ACCESS_KEY", "KFOPS_TEST_S3_SECRET_KEY"].map(|name| std::env::var(name).unwrap());
+        let region = std::env::var("KFOPS_TEST_S3_REGION").unwrap_or_else(|_| "us-east-1".to_owned());
         let keys = tempfile::tempdir().unwrap();
-        let file = |name: &str, variable: &str| {
+        let file = |name: &str, text: &str| {
             let path = keys.path().join(name);
-            std::fs::write(&path, std::env::var(variable).unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
             path
         };
-        let bucket = std::env::var("KFOPS_TEST_S3_BUCKET").unwrap_or_else(|_| "kfops".to_owned());
+        let credentials = CredentialFiles {
+            access_key_id_file: file("id", &id),
+            secret_access_key_file: file("key", &key),
+            session_token_file: None,
+        };
+        let name = format!("kfops-test-{}", uuid::Uuid::new_v4().simple());
+        let bucket = AmazonS3Builder::new()
+            .with_endpoint(&endpoint)
+            .with_region(&region)
+            .with_allow_http(true)
+            .with_bucket_name(&name)
+            .with_access_key_id(id)
+            .with_secret_access_key(key)
+            .build()
+            .unwrap();
         let options = StoreOptions {
             endpoint: Some(endpoint),
+            region: Some(region),
             allow_http: true,
             timeout: HumanDuration::from_secs(10),
-            credentials: Some(CredentialFiles {
-                access_key_id_file: file("id", "KFOPS_TEST_S3_ACCESS_KEY"),
-                secret_access_key_file: file("key", "KFOPS_TEST_S3_SECRET_KEY"),
-                session_token_file: None,
-            }),
-            ..StoreOptions::at(format!("s3://{bucket}/test-{}", uuid::Uuid::new_v4().simple()))
+            credentials: Some(credentials),
+            ..StoreOptions::at(format!("s3://{name}/some/prefix"))
         };
         let store = Store::open(StoreSettings(options.clone())).unwrap();
-        Some(Self { store, options, _keys: keys })
+        let real = Self { store, options, bucket, _keys: keys };
+        real.ask(Method::PUT).await;
+        Some(real)
+    }
+
+    /// Makes or removes the bucket.
+    async fn ask(&self, method: Method) {
+        let url = self.bucket.signed_url(method.clone(), &Key::default(), Duration::from_secs(60)).await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = http.request(method.clone(), url).send().await.unwrap();
+        assert!(answer.status().is_success(), "{method} bucket: {answer:?}");
+    }
+
+    /// Removes the bucket; it must be empty.
+    pub(crate) async fn remove(self) {
+        self.ask(Method::DELETE).await;
     }
 }

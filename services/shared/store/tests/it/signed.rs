@@ -17,8 +17,9 @@ async fn one_object_without_credentials() {
 
 #[tokio::test]
 async fn the_real_thing() {
-    let Some(real) = Real::find() else { return };
+    let Some(real) = Real::find().await else { return };
     gives_and_takes(&real.store).await;
+    real.remove().await;
 }
 
 /// As a pod would: plain HTTP, no credentials.
