@@ -21,6 +21,9 @@ impl Store {
         if self.shared.root.is_some() && staged {
             return Err(no_key(key, &"in a folder it must not end in # and a number"));
         }
+        if self.signer().is_some() && key.contains('\\') {
+            return Err(no_key(key, &"some stores take its \\ for a /"));
+        }
         Ok(whole)
     }
 

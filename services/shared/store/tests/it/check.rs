@@ -29,10 +29,11 @@ async fn the_real_thing() {
     let health = real.store.check().await.unwrap();
     println!("{health}");
     assert!(health.warnings().is_empty(), "{health}");
+    // Not by a write: SeaweedFS makes the bucket for one whose keys may.
     let missing = StoreOptions { url: "s3://no-such-bucket-of-kfops/p".into(), ..real.options.clone() };
-    let failure = Store::open(StoreSettings(missing)).unwrap().check().await.unwrap_err();
+    let failure = Store::open(StoreSettings(missing)).unwrap().get("k").await.unwrap_err();
     println!("{failure}; {}", failure.action);
-    assert!(failure.message.contains("no-such-bucket-of-kfops"), "{failure}");
+    assert!(failure.message.contains("there is no bucket no-such-bucket-of-kfops"), "{failure}");
     real.remove().await;
 }
 

@@ -33,9 +33,9 @@ async fn a_busy_store_is_asked_again() {
     let server = Server::start().await;
     let store = server.store("p");
     server.fault(2, Fault::answer(503, "SlowDown"), |_| true);
-    store.put("k", "v").await.unwrap();
+    store.put("one", "v").await.unwrap();
     server.fault(2, Fault::answer(500, "InternalError"), |_| true);
-    assert_eq!(store.get("k").await.unwrap(), "v");
+    assert_eq!(store.get("one").await.unwrap(), "v");
     assert_eq!(server.log().len(), 6);
 
     let failure = reading(&server, 100, Fault::answer(503, "SlowDown")).await;
@@ -83,14 +83,18 @@ async fn a_silent_store_is_not_waited_for_for_ever() {
 #[tokio::test]
 async fn keys_that_are_wrong() {
     let server = Server::start().await;
-    server.store("p").put("k", "v").await.unwrap();
+    server.store("p").put("one", "v").await.unwrap();
     let with =
         |credentials: CredentialFiles| open(StoreOptions { credentials: Some(credentials), ..server.options("p") });
-    let failure = with(server.keys("test-id", "another-key")).get("k").await.unwrap_err();
+    let failure = with(server.keys("test-id", "another-key")).get("one").await.unwrap_err();
     assert_eq!((failure.reason, failure.retryable), (Reason::StoreUnavailable, false));
-    says(&failure, &["object k of s3://kfops-test/p", "secret key does not belong", "SignatureDoesNotMatch"], "secret");
+    says(
+        &failure,
+        &["object one of s3://kfops-test/p", "secret key does not belong", "SignatureDoesNotMatch"],
+        "secret",
+    );
     assert!(!format!("{failure:?}").contains("another-key"));
-    let failure = with(server.keys("nobody", "key")).put("k", "v").await.unwrap_err();
+    let failure = with(server.keys("nobody", "key")).put("one", "v").await.unwrap_err();
     says(&failure, &["the store does not know the keys in ", "NotSignedUp"], "keys that the store knows");
 
     let failure = reading(&server, 1, Fault::answer(403, "AccessDenied")).await;
@@ -134,6 +138,8 @@ async fn a_bucket_that_is_missing_or_elsewhere() {
     let server = Server::start().await;
     let options = StoreOptions { url: "s3://no-such-bucket/p".into(), ..server.options("p") };
     let store = open(options);
+    // The server would make it for a write.
+    server.fault(1, Fault::answer(404, "NoSuchBucket"), |asked| asked.method == Method::PUT);
     for failure in
         [store.get("k").await.unwrap_err(), store.put("k", "v").await.unwrap_err(), store.list("k").await.unwrap_err()]
     {
