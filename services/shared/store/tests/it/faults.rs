@@ -138,8 +138,8 @@ async fn a_bucket_that_is_missing_or_elsewhere() {
     let server = Server::start().await;
     let options = StoreOptions { url: "s3://no-such-bucket/p".into(), ..server.options("p") };
     let store = open(options);
-    // The server would make it for a write.
-    server.fault(1, Fault::answer(404, "NoSuchBucket"), |asked| asked.method == Method::PUT);
+    // The server would take a bucket for a folder: it makes it for a write, and finds no object in it.
+    server.fault(3, Fault::answer(404, "NoSuchBucket"), |_| true);
     for failure in
         [store.get("k").await.unwrap_err(), store.put("k", "v").await.unwrap_err(), store.list("k").await.unwrap_err()]
     {
@@ -184,7 +184,7 @@ async fn a_store_that_cannot_be_reached() {
 #[tokio::test]
 async fn an_upload_that_fails_leaves_nothing() {
     let server = Server::start().await;
-    let (store, work) = (server.store("p"), tempfile::tempdir().unwrap());
+    let (store, work) = (server.patient("p"), tempfile::tempdir().unwrap());
     let file = work.path().join("large");
     std::fs::write(&file, vec![1; 30 << 20]).unwrap();
     server.fault(1, Fault::answer(403, "AccessDenied"), |asked| asked.target.contains("partNumber=3"));
@@ -202,7 +202,7 @@ async fn an_upload_that_fails_leaves_nothing() {
         _ = put => panic!("it ended"),
         () = hangs => {}
     }
-    until(|| server.log().iter().filter(|asked| asked.method == Method::DELETE).count() == 2).await;
+    until(|| server.log().iter().filter(|asked| asked.method == Method::DELETE).count() >= 2).await;
     until(|| server.unfinished_uploads() == 0).await;
     assert!(!store.exists("k").await.unwrap());
 }
@@ -210,7 +210,7 @@ async fn an_upload_that_fails_leaves_nothing() {
 #[tokio::test]
 async fn an_upload_whose_answer_is_lost_is_found() {
     let server = Server::start().await;
-    let (store, work) = (server.store("p"), tempfile::tempdir().unwrap());
+    let (store, work) = (server.patient("p"), tempfile::tempdir().unwrap());
     let file = work.path().join("large");
     std::fs::write(&file, vec![1; 17 << 20]).unwrap();
     let completes = |asked: &Asked| asked.method == Method::POST && asked.target.contains("uploadId=");

@@ -19,7 +19,7 @@ fn memory(field: &str) -> u64 {
 #[ignore = "a measurement"]
 async fn a_gibibyte_in_bounded_memory() {
     let (server, work) = (Server::start().await, tempfile::tempdir().unwrap());
-    let store = server.store("p");
+    let store = server.patient("p");
     let (file, back) = (work.path().join("file"), work.path().join("back"));
     let mut writer = std::io::BufWriter::new(std::fs::File::create(&file).unwrap());
     let block: Vec<u8> = (0..1 << 20).map(|i: usize| (i * 31 % 253) as u8).collect();

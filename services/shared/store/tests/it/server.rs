@@ -116,6 +116,12 @@ impl Server {
         Store::open(kfops_store::StoreSettings(self.options(prefix))).unwrap()
     }
 
+    /// A store for much work on a busy machine.
+    pub(crate) fn patient(&self, prefix: &str) -> Store {
+        let options = StoreOptions { timeout: HumanDuration::from_secs(60), ..self.options(prefix) };
+        Store::open(kfops_store::StoreSettings(options)).unwrap()
+    }
+
     /// Files with these keys.
     pub(crate) fn keys(&self, id: &str, key: &str) -> CredentialFiles {
         let at = |name: &str, text: &str| -> PathBuf {

@@ -12,7 +12,7 @@ const VALID: Duration = Duration::from_secs(300);
 #[tokio::test]
 async fn one_object_without_credentials() {
     let server = Server::start().await;
-    gives_and_takes(&server.store("p")).await;
+    gives_and_takes(&server.patient("p")).await;
 }
 
 #[tokio::test]
