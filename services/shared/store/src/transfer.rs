@@ -134,7 +134,7 @@ impl<'a> Upload<'a> {
         let Some(inner) = &mut self.inner else { return Ok(()) };
         if let Err(failure) = self.store.within(self.key, inner.complete()).await {
             // The answer of an earlier try may have been lost; then the upload is not known any more.
-            if !self.is_there().await.unwrap_or(false) {
+            if !is_there(self.store, self.key, &self.at, self.mark.as_deref()).await.unwrap_or(false) {
                 return Err(match failure.reason {
                     Reason::NotFound => {
                         let text = format!("object {}: the store has forgotten its upload", self.key);
@@ -146,20 +146,6 @@ impl<'a> Upload<'a> {
         }
         self.inner = None;
         Ok(())
-    }
-
-    /// Whether the object is the one of this upload.
-    async fn is_there(&self) -> Result<bool, Failure> {
-        let Some(mark) = &self.mark else { return Ok(false) };
-        let head = GetOptions::new().with_head(true);
-        match self.store.within(self.key, self.store.inner.get_opts(&self.at, head)).await {
-            Ok(found) => {
-                let found = found.attributes.get(&Attribute::Metadata(MARK.into())).cloned();
-                Ok(found.is_some_and(|found| found.as_ref() == mark))
-            }
-            Err(failure) if failure.reason == Reason::NotFound => Ok(false),
-            Err(failure) => Err(failure),
-        }
     }
 }
 
@@ -181,6 +167,20 @@ impl Drop for Upload<'_> {
     }
 }
 
+/// Whether the object is the one of the upload with this mark.
+async fn is_there(store: &Store, key: &str, at: &Key, mark: Option<&str>) -> Result<bool, Failure> {
+    let Some(mark) = mark else { return Ok(false) };
+    let head = GetOptions::new().with_head(true);
+    match store.within(key, store.inner.get_opts(at, head)).await {
+        Ok(found) => {
+            let found = found.attributes.get(&Attribute::Metadata(MARK.into()));
+            Ok(found.is_some_and(|found| found.as_ref() == mark))
+        }
+        Err(failure) if failure.reason == Reason::NotFound => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// For an object of `length` bytes.
 fn part_size(length: u64) -> usize {
     let least = usize::try_from(length.div_ceil(PARTS)).unwrap_or(usize::MAX >> 1);
@@ -197,6 +197,19 @@ async fn read_piece(file: &mut tokio::fs::File, size: usize) -> std::io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_can_spawn_it() {
+        fn sent(_: impl Send) {}
+        let work = tempfile::tempdir().unwrap();
+        let store = Store::open(format!("file://{}", work.path().display())).unwrap();
+        sent(store.put("k", vec![1]));
+        sent(store.put_file("k", work.path()));
+        sent(store.get_file("k", work.path()));
+        sent(store.check());
+        sent(crate::put_folder(&store, "k", work.path()));
+        sent(crate::get_folder(&store, "k", work.path()));
+    }
 
     #[test]
     fn parts_are_few_enough_and_large_enough_for_s3() {
