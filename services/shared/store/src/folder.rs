@@ -129,7 +129,7 @@ mod tests {
         std::fs::create_dir_all(model.join("sub")).unwrap();
         std::fs::write(model.join("sub/a"), "1").unwrap();
         std::fs::write(model.join("b"), "22").unwrap();
-        let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+        let store = Store::open(format!("file://{}/store", folder.path().display())).unwrap();
         let stored = put_folder(&store, "models/r-1", &model).await.unwrap();
         assert_eq!(stored.size, 3);
         assert_eq!(stored.digest, digest_folder(&model).unwrap());
@@ -148,7 +148,7 @@ mod tests {
             let bytes: Vec<u8> = (0..size).map(|i: usize| (i * 7 % 251) as u8).collect();
             std::fs::write(model.join(name), bytes).unwrap();
         }
-        let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+        let store = Store::open(format!("file://{}/store", folder.path().display())).unwrap();
         let stored = put_folder(&store, "models/r-1", &model).await.unwrap();
         assert_eq!(stored.size, (17 << 20) + 17 + (8 << 20));
         // Digests that were kept with runs must stay what they were.
