@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kfops_settings::HumanDuration;
+use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Folder of this service's own state: its database and what builds need while they run.
     pub state: PathBuf,
-    /// Object store with the sources, and for the logs.
-    pub store: String,
+    /// Object store with the sources, and for the logs: `file:///folder`, `s3://bucket/prefix`, or a mapping with `url`, `endpoint` and more.
+    pub store: StoreSettings,
     /// Images that are built at the same time.
     pub parallel: usize,
     /// Longest that one image may take.
@@ -185,7 +186,7 @@ impl Default for Settings {
             listen: "127.0.0.1:9002".into(),
             telemetry: TelemetrySettings::default(),
             state: current.join(".kfops/image-builder"),
-            store: format!("file://{}", current.join(".kfops/store").display()),
+            store: format!("file://{}", current.join(".kfops/store").display()).into(),
             parallel: 2,
             build_timeout: HumanDuration::from_secs(1800),
             shutdown_patience: HumanDuration::from_secs(10),

@@ -68,7 +68,7 @@ async fn goes_on_where_it_was_left() {
     let root = folder.path().canonicalize().unwrap();
     let settings = Settings {
         state: root.join("state"),
-        store: format!("file://{}", root.join("store").display()),
+        store: format!("file://{}", root.join("store").display()).into(),
         python: root.join("no-python"),
         ..Settings::default()
     };

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use kfops_settings::HumanDuration;
+use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Folder with the database and the files of what is being compiled and run.
     pub state: PathBuf,
-    /// Object store, `file:///folder`.
-    pub store: String,
+    /// Object store: `file:///folder`, `s3://bucket/prefix`, or a mapping with `url`, `endpoint` and more.
+    pub store: StoreSettings,
     /// Python with the packages kfp and scikit-learn (or whatever tasks import): compiles pipelines and runs tasks.
     pub python: PathBuf,
     /// Folders that the code of pull requests must not see. The state folder and the object store are hidden anyway.
@@ -57,7 +58,7 @@ impl Default for Settings {
             listen: "127.0.0.1:9003".into(),
             telemetry: TelemetrySettings::default(),
             state: "/var/lib/kfops/pipeline-runner".into(),
-            store: "file:///var/lib/kfops/store".into(),
+            store: StoreSettings::default(),
             python: "python3".into(),
             hide: Vec::new(),
             compile_timeout: HumanDuration::from_secs(120),

@@ -153,7 +153,7 @@ impl World {
             github: Arc::new(github.clone()),
             workers: Arc::new(GrpcWorkers::new(&settings.workers).unwrap()),
             clock: clock.clone(),
-            store: Store::open(&format!("file://{}", folder.path().join("store").display())).unwrap(),
+            store: Store::open(format!("file://{}", folder.path().join("store").display())).unwrap(),
             tracer: Tracer::disabled(),
             lifecycle: Lifecycle::new(),
             turns: Line::default(),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use kfops_settings::HumanDuration;
+use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -16,8 +17,8 @@ pub struct Settings {
     pub listen: String,
     /// Folder of the ledger.
     pub state: PathBuf,
-    /// Object store for source archives and logs, `file:///folder`.
-    pub store: String,
+    /// Object store for source archives and logs: `file:///folder`, `s3://bucket/prefix`, or a mapping with `url`, `endpoint` and more.
+    pub store: StoreSettings,
     /// Where people reach Kfops; traces are linked as `{public_url}/traces/{trace_id}`. Unset: no links.
     pub public_url: Option<String>,
     /// GitHub, or something that speaks as it does.
@@ -182,7 +183,7 @@ impl Default for Settings {
         Self {
             listen: "127.0.0.1:9001".into(),
             state: ".kfops/scm-bot".into(),
-            store: "file:///var/lib/kfops/store".into(),
+            store: StoreSettings::default(),
             public_url: None,
             github: GitHubSettings::default(),
             workers: WorkerSettings::default(),

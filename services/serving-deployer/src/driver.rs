@@ -154,7 +154,7 @@ impl Driver {
             Action::Start => {
                 let service = self.service(rollout).await?;
                 let revision = service.revision(&rollout.revision).ok_or_else(|| Failure::internal("no revision"))?;
-                model::verify(&revision.model, &revision.run).await?;
+                model::verify(&self.shared.ports.store, &revision.model, &revision.run).await?;
                 let runtime = &self.shared.ports.runtime;
                 runtime.start(&rollout.request.service, &rollout.key(), &revision.predictor).await
             }

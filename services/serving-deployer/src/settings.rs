@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use kfops_core::{Failure, Reason};
 use kfops_settings::HumanDuration;
+use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Folder of this service alone: its database, logs of the model servers, the router's configuration.
     pub state: PathBuf,
-    /// Object store, `file:///folder`.
-    pub store: String,
+    /// Object store: `file:///folder`, `s3://bucket/prefix`, or a mapping with `url`, `endpoint` and more.
+    pub store: StoreSettings,
     /// Where models are answered; a loopback address. Port 0 takes a free one and keeps it over restarts.
     pub listen_models: String,
     /// Python of an environment with kserve and the frameworks of the models.
@@ -66,7 +67,7 @@ impl Default for Settings {
             listen: "127.0.0.1:9004".into(),
             telemetry: TelemetrySettings::default(),
             state: ".kfops/serving-deployer".into(),
-            store: "file:///var/lib/kfops/store".into(),
+            store: StoreSettings::default(),
             listen_models: "127.0.0.1:8081".into(),
             python: "python3".into(),
             hide: Vec::new(),

@@ -84,7 +84,7 @@ impl Traffic {
     async fn start(&self, service: &InferenceService, key: &RevisionKey) {
         let Some(live) = service.live_revision() else { return };
         let started = async {
-            model::verify(&live.model, &live.run).await?;
+            model::verify(&self.ports.store, &live.model, &live.run).await?;
             self.ports.runtime.start(&service.name, key, &live.predictor).await
         };
         if let Err(failure) = started.await {

@@ -41,7 +41,7 @@ impl World {
         let path = |name: &str| folder.path().join(name);
         let settings = Settings {
             state: path("state"),
-            store: format!("file://{}", path("store").display()),
+            store: format!("file://{}", path("store").display()).into(),
             embedded_registry: kfops_image_builder::EmbeddedRegistrySettings {
                 listen: "127.0.0.1:0".into(),
                 folder: path("registry"),

@@ -97,7 +97,7 @@ impl Start<'_> {
         let mut settings = kfops_image_builder::Settings {
             telemetry: self.telemetry(),
             state: self.state("image-builder"),
-            store: self.layout.store_url(),
+            store: self.layout.store_url().into(),
             ..Default::default()
         };
         settings.local.cache = Some(self.layout.cache.clone());
@@ -118,7 +118,7 @@ impl Start<'_> {
         let settings = kfops_pipeline_runner::Settings {
             telemetry: self.telemetry(),
             state: self.state("pipeline-runner"),
-            store: self.layout.store_url(),
+            store: self.layout.store_url().into(),
             python: self.tools.python.clone(),
             hide: vec![self.layout.state.clone()],
             ..Default::default()
@@ -133,7 +133,7 @@ impl Start<'_> {
         let settings = kfops_serving_deployer::Settings {
             telemetry: self.telemetry(),
             state: self.state("serving-deployer"),
-            store: self.layout.store_url(),
+            store: self.layout.store_url().into(),
             listen_models: self.models.to_owned(),
             python: self.tools.python.clone(),
             envoy: self.tools.envoy.clone(),
@@ -154,7 +154,7 @@ impl Start<'_> {
         let mut settings = kfops_scm_bot::Settings {
             telemetry: self.telemetry(),
             state: self.state("scm-bot"),
-            store: self.layout.store_url(),
+            store: self.layout.store_url().into(),
             ..Default::default()
         };
         settings.public_url = Some(self.traces.to_owned());

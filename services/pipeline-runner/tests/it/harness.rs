@@ -39,7 +39,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
     Settings {
         listen: "127.0.0.1:0".into(),
         state: folder.join("state"),
-        store: format!("file://{}", folder.join("store").display()),
+        store: format!("file://{}", folder.join("store").display()).into(),
         python: python(),
         ..Settings::default()
     }

@@ -303,8 +303,8 @@ impl Driver {
         if !failure.log_tail.is_empty() || log_key.is_empty() {
             return failure;
         }
-        match self.engine.store.get(log_key).await {
-            Ok(log) => failure.log_tail(&String::from_utf8_lossy(&log[log.len().saturating_sub(8192)..])),
+        match self.engine.store.get_end(log_key, 8192).await {
+            Ok(log) => failure.log_tail(&String::from_utf8_lossy(&log)),
             Err(_) => failure,
         }
     }

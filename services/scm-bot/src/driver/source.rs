@@ -23,8 +23,8 @@ impl Driver {
                     Err(failure) if failure.retryable => return Err(failure),
                     Err(failure) => return Ok(Done::No(failure)),
                 };
-                engine.store.put(&key, bytes.clone()).await?;
-                bytes
+                // GitHub packs a commit anew each time: the first archive that is kept is the one for all commands.
+                if engine.store.create(&key, bytes.clone()).await? { bytes } else { engine.store.get(&key).await? }
             }
             Err(failure) => return Err(failure),
         };

@@ -29,7 +29,7 @@ impl Deployer {
         let prepared = source::prepare(&shared.ports, &rollout, None, &shared.settings.state).await?;
         rollout.endpoint = endpoint(&shared.ports.router.base_url(name), name, prepared.predictor.protocol);
         rollout.manifest = prepared.manifest;
-        rollout.failure = model::present(&rollout.request.model, &rollout.request.run).await.err();
+        rollout.failure = model::present(&shared.ports.store, &rollout.request.model, &rollout.request.run).await.err();
         // Nothing was made that could be told from another.
         rollout.uid.clear();
         Ok(rollout)

@@ -30,7 +30,7 @@ impl Driver {
 
     pub(super) async fn admit(&mut self, rollout: &Rollout) -> Result<(), Failure> {
         shut_out(&self.service(rollout).await?, rollout.request.fence)?;
-        model::present(&rollout.request.model, &rollout.request.run).await?;
+        model::present(&self.shared.ports.store, &rollout.request.model, &rollout.request.run).await?;
         self.prepare(rollout).await?;
         let Some(prepared) = &self.prepared else { return Err(Failure::internal("not prepared")) };
         let (request, predictor) = (rollout.request.clone(), prepared.predictor.clone());

@@ -48,7 +48,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
     Settings {
         listen: "127.0.0.1:0".into(),
         state: folder.join("state"),
-        store: format!("file://{}", folder.join("store").display()),
+        store: format!("file://{}", folder.join("store").display()).into(),
         listen_models: "127.0.0.1:0".into(),
         python,
         hide: vec![folder.join("secrets")],
@@ -68,7 +68,7 @@ pub(crate) async fn put_source(folder: &Path, files: &[(&str, &str)]) -> SourceA
     let bytes = builder.into_inner().unwrap().finish().unwrap();
     let digest = Digest::of(&bytes);
     let key = format!("sources/o/r/{}.tar.gz", digest.hex());
-    let store = Store::open(&format!("file://{}", folder.join("store").display())).unwrap();
+    let store = Store::open(format!("file://{}", folder.join("store").display())).unwrap();
     store.put(&key, bytes).await.unwrap();
     SourceArchive { key, digest: digest.to_string(), commit: "3f2c1e7".into(), repository: "o/r".into() }
 }

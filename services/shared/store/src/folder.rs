@@ -55,6 +55,20 @@ pub async fn get_folder(store: &Store, prefix: &str, into: &Path) -> Result<(), 
     Ok(())
 }
 
+/// The digest that `put_folder` gives, of a folder in the store. None when there is nothing below `prefix`.
+pub async fn digest_stored(store: &Store, prefix: &str) -> Result<Option<Digest>, Failure> {
+    let mut hasher = Hasher::default();
+    let keys = store.list(prefix).await?;
+    for key in &keys {
+        let name = key.strip_prefix(prefix).map_or(key.as_str(), |rest| rest.trim_start_matches('/'));
+        let object = store.open_object(key).await?;
+        hasher.field(name);
+        hasher.update(object.meta.size.to_be_bytes());
+        store.pieces_of(key, object, |piece| hasher.update(piece)).await?;
+    }
+    Ok((!keys.is_empty()).then(|| hasher.finish()))
+}
+
 /// The digest that `put_folder` gives.
 pub fn digest_folder(folder: &Path) -> Result<Digest, Failure> {
     let mut hasher = Hasher::default();
@@ -115,7 +129,7 @@ mod tests {
         std::fs::create_dir_all(model.join("sub")).unwrap();
         std::fs::write(model.join("sub/a"), "1").unwrap();
         std::fs::write(model.join("b"), "22").unwrap();
-        let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+        let store = Store::open(format!("file://{}/store", folder.path().display())).unwrap();
         let stored = put_folder(&store, "models/r-1", &model).await.unwrap();
         assert_eq!(stored.size, 3);
         assert_eq!(stored.digest, digest_folder(&model).unwrap());
@@ -130,13 +144,13 @@ mod tests {
         let model = folder.path().join("model");
         std::fs::create_dir_all(&model).unwrap();
         // More than two pieces, and exactly one piece.
-        for (name, size) in [("large", (9 << 20) + 17), ("even", 4 << 20), ("empty", 0)] {
+        for (name, size) in [("large", (17 << 20) + 17), ("even", 8 << 20), ("empty", 0)] {
             let bytes: Vec<u8> = (0..size).map(|i: usize| (i * 7 % 251) as u8).collect();
             std::fs::write(model.join(name), bytes).unwrap();
         }
-        let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+        let store = Store::open(format!("file://{}/store", folder.path().display())).unwrap();
         let stored = put_folder(&store, "models/r-1", &model).await.unwrap();
-        assert_eq!(stored.size, (9 << 20) + 17 + (4 << 20));
+        assert_eq!(stored.size, (17 << 20) + 17 + (8 << 20));
         // Digests that were kept with runs must stay what they were.
         let mut whole = Hasher::default();
         for name in ["empty", "even", "large"] {
@@ -147,5 +161,7 @@ mod tests {
         let back = folder.path().join("back");
         get_folder(&store, "models/r-1", &back).await.unwrap();
         assert_eq!(stored.digest, digest_folder(&back).unwrap());
+        assert_eq!(digest_stored(&store, "models/r-1").await.unwrap(), Some(stored.digest));
+        assert_eq!(digest_stored(&store, "models/r-2").await.unwrap(), None);
     }
 }

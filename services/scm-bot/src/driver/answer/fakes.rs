@@ -257,7 +257,7 @@ fn build_id() -> String {
 
 /// A driver of a command that was just received, in a world.
 pub(super) async fn driver(folder: &std::path::Path, world: &World, verb: Verb) -> Driver {
-    let store = Store::open(&format!("file://{}/store", folder.display())).unwrap();
+    let store = Store::open(format!("file://{}/store", folder.display())).unwrap();
     let ledger = Arc::new(SqliteLedger::open(&folder.join("ledger"), SystemTime::now()).unwrap());
     let engine = Arc::new(Engine {
         settings: Settings::default(),

@@ -31,7 +31,7 @@ fn link(builder: &mut Builder, path: &str, target: &str) {
 
 async fn extract(bytes: Vec<u8>) -> (tempfile::TempDir, Result<(), Failure>) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+    let store = Store::open(format!("file://{}/store", folder.path().display())).unwrap();
     let source = SourceRef { key: "sources/o/r/c.tar.gz".into(), digest: Digest::of(&bytes) };
     store.put(&source.key, bytes).await.unwrap();
     let limits = ArchiveLimits { bytes: 1000, entries: 10 };
@@ -69,7 +69,7 @@ async fn refuses_what_leads_out() {
 #[tokio::test]
 async fn an_archive_that_was_damaged_later_is_found_out_at_the_next_read() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+    let store = Store::open(format!("file://{}/store", folder.path().display())).unwrap();
     let bytes = archive(|b| file(b, "top/a", "1"));
     let source = SourceRef { key: "s/a.tar.gz".into(), digest: Digest::of(&bytes) };
     store.put(&source.key, bytes.clone()).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_full_disk_is_no_fault_of_the_archive() {
         eprintln!("nothing can be mounted here: a full disk is not tested");
         return;
     };
-    let store = Store::open(&format!("file://{}/store", folder.path().display())).unwrap();
+    let store = Store::open(format!("file://{}/store", folder.path().display())).unwrap();
     let bytes = archive(|b| file(b, "top/a", &"x".repeat(3 << 20)));
     let source = SourceRef { key: "s/a.tar.gz".into(), digest: Digest::of(&bytes) };
     store.put(&source.key, bytes).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_full_disk_is_no_fault_of_the_archive() {
 
     // And a store on it refuses, keeps what it has, and leaves no half object.
     std::fs::remove_dir_all(small.join("out")).unwrap();
-    let store = Store::open(&format!("file://{}/store", small.display())).unwrap();
+    let store = Store::open(format!("file://{}/store", small.display())).unwrap();
     store.put("kept", "1").await.unwrap();
     let large = folder.path().join("large");
     std::fs::write(&large, vec![7; 5 << 20]).unwrap();
@@ -141,7 +141,7 @@ impl Drop for Mounted {
 #[tokio::test]
 async fn refuses_another_digest() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("file://{}", folder.path().display())).unwrap();
+    let store = Store::open(format!("file://{}", folder.path().display())).unwrap();
     store.put("k", "bytes").await.unwrap();
     let source = SourceRef { key: "k".into(), digest: Digest::of(b"other") };
     let failure =
