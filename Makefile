@@ -49,14 +49,15 @@ fuzz: setup ## random comments, signatures, webhooks, kfops.yaml and arguments (
 	cargo build --release --locked --package kfops-fuzz
 	$(CARGO_TARGET_DIR)/release/fuzz $(FUZZ)
 
-cluster-up: ## a small real Kubeflow on this machine: deploy/test-cluster (PARTS="kubernetes", or of s3 buildkit istio kserve)
+cluster-up: ## a small real Kubeflow on this machine: deploy/test-cluster (PARTS="kubernetes", "all", or of istio s3 buildkit kserve)
 	deploy/test-cluster/up $(PARTS)
 
 cluster-down: ## its end; programs and images stay in the cache
 	deploy/test-cluster/down
 
-test-cluster: ## proofs that it is one (SUITES="kubernetes network-policies s3 istio kserve buildkit")
+test-cluster: ## proofs that it is one (SUITES="kubernetes network-policies s3 istio kserve buildkit"), then the crates' tests against it (CRATES)
 	deploy/test-cluster/prove $(SUITES)
+	deploy/test-cluster/test $(CRATES)
 
 install: setup ## kfc into ~/.cargo/bin, optimised
 	cargo install --locked --path services/kfc
