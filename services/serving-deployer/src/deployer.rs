@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     Ports, Settings,
     driver::{Cancels, Driver, Shared},
-    rollout::{Request, Rollout, Stage, endpoint},
+    rollout::{Request, Rollout, Stage, State, endpoint},
     service::{InferenceService, ServiceName},
     spans,
     traffic::Traffic,
@@ -140,7 +140,7 @@ impl Deployer {
                 Stage::Queued => {
                     r.cancel = true;
                     r.failure = Some(Failure::new(Reason::Canceled, "canceled before it began").on(r.name()));
-                    r.end(now);
+                    r.end(State::Canceled, now);
                 }
                 _ => {
                     r.cancel = true;

@@ -98,7 +98,7 @@ impl Driver {
             self.stage = (rollout.stage, self.now());
             self.watch = None;
         }
-        if !rollout.revision.is_empty() && !matches!(rollout.stage, Stage::Restore | Stage::Drain) {
+        if !rollout.revision.is_empty() && !matches!(rollout.stage, Stage::Restore | Stage::Drain | Stage::Ended) {
             self.shared.traffic.follow(&rollout.request.service).await?;
         }
         let world = self.observe(&rollout).await?;
@@ -231,7 +231,7 @@ impl Driver {
         let rollout = self.shared.rollouts.get(&self.id).await?;
         let undoing = matches!(rollout.stage, Stage::Restore | Stage::Drain);
         if self.tries >= TRIES && undoing {
-            return self.finish(&rollout, failure.message).await;
+            return self.give_up(&rollout, failure.message).await;
         }
         // A router that died is back in a moment; so is a database that is busy.
         let passing = match failure.reason {
@@ -260,3 +260,6 @@ impl Driver {
         self.prepared.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;
