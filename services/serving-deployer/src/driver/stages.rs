@@ -1,6 +1,6 @@
 //! The stages that begin, admit, retire, restore and end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kfops_core::{Failure, Reason};
 
@@ -80,9 +80,9 @@ impl Driver {
         self.shared.traffic.follow(&rollout.request.service).await?;
         if !rollout.previous.is_empty() {
             let previous = rollout.key_of(&rollout.previous);
-            self.shared.ports.router.drained(&previous).await?;
+            let cut = self.shared.ports.router.drained(&previous).await?;
             self.shared.ports.runtime.stop(&previous).await;
-            message = format!("{} drained and stopped", rollout.previous);
+            message = left(&rollout.previous, cut, self.shared.settings.drain_timeout.get());
         }
         self.finish(rollout, message, State::Succeeded).await
     }
@@ -124,8 +124,10 @@ impl Driver {
     fn leave(&self, key: RevisionKey) {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            if let Err(failure) = shared.ports.router.drained(&key).await {
-                tracing::warn!(revision = %key, %failure, "not drained");
+            match shared.ports.router.drained(&key).await {
+                Ok(0) => {}
+                Ok(cut) => tracing::warn!(revision = %key, cut, "requests were cut"),
+                Err(failure) => tracing::warn!(revision = %key, %failure, "not drained"),
             }
             shared.ports.runtime.stop(&key).await;
         });
@@ -147,6 +149,16 @@ impl Driver {
             r.end(step, now);
         })
         .await
+    }
+}
+
+/// How the old revision left.
+fn left(revision: &str, cut: u64, limit: Duration) -> String {
+    let after = limit.as_secs();
+    match cut {
+        0 => format!("{revision} drained and stopped"),
+        1 => format!("{revision} stopped; 1 request was cut that it had not answered after {after} s"),
+        cut => format!("{revision} stopped; {cut} requests were cut that it had not answered after {after} s"),
     }
 }
 

@@ -29,6 +29,8 @@ use crate::{
 struct Outside {
     running: Mutex<BTreeSet<String>>,
     refuses: AtomicBool,
+    /// Requests that no revision answers before it must leave.
+    endless: u64,
 }
 
 impl Outside {
@@ -81,8 +83,8 @@ impl Router for Fake {
         self.0.route()
     }
 
-    async fn drained(&self, _: &RevisionKey) -> Result<(), Failure> {
-        self.0.route()
+    async fn drained(&self, _: &RevisionKey) -> Result<u64, Failure> {
+        self.0.route().map(|()| self.0.endless)
     }
 
     async fn counters(&self, _: &RevisionKey) -> Result<Counters, Failure> {
@@ -203,5 +205,21 @@ async fn a_router_that_refuses_for_good_leaves_no_server_behind() {
         assert_eq!((step.state, step.message.as_str()), (State::Failed, "the router hangs"), "{stage:?}");
         assert_eq!(ended.state, state, "{stage:?}");
         only(&outside, left).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_cut_are_counted_on_the_step() {
+    let says = [
+        (0, "iris-00001 drained and stopped"),
+        (1, "iris-00001 stopped; 1 request was cut that it had not answered after 65 s"),
+        (3, "iris-00001 stopped; 3 requests were cut that it had not answered after 65 s"),
+    ];
+    for (endless, text) in says {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), Arc::new(Outside { endless, ..Outside::default() }));
+        let shared = two_revisions(folder.path(), &outside, Stage::Drain).await;
+        let ended = driven(&shared).await;
+        assert_eq!(ended.steps.last().unwrap().message, text);
+        assert_eq!(outside.running(), ["iris-00002"]);
     }
 }
