@@ -34,6 +34,8 @@ const TICK: Duration = Duration::from_millis(100);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 /// A database that refuses as often as this is not waited for any longer.
 const STORE_TRIES: u32 = 3;
+/// A router that hangs is noticed and started again within so many tries, each of which may take five seconds or more.
+const ROUTE_TRIES: u32 = 6;
 /// Undoing and draining are tried so often before the rollout ends without them.
 const TRIES: u32 = 10;
 
@@ -236,7 +238,7 @@ impl Driver {
         // A router that died is back in a moment; so is a database that is busy.
         let passing = match failure.reason {
             Reason::StoreUnavailable => !self.unkept,
-            Reason::RouteFailed => self.tries < 3,
+            Reason::RouteFailed => self.tries < ROUTE_TRIES,
             _ => false,
         };
         if undoing || passing || matches!(rollout.stage, Stage::Ended) {

@@ -53,22 +53,26 @@ async fn envoy_and_a_live_model_server_are_started_again() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answers = async || {
         let body = json!({"instances": [[5.1, 3.5, 1.4, 0.2]]});
-        client.post(&one.endpoint).json(&body).send().await.is_ok_and(|r| r.status() == 200)
+        let asked = client.post(&one.endpoint).json(&body).timeout(Duration::from_secs(10)).send().await;
+        asked.is_ok_and(|r| r.status() == 200)
     };
     assert!(answers().await);
-    for (what, file) in [("envoy", &envoy), ("model server", &server)] {
+    let ended = [("envoy", &envoy, Signal::KILL), ("model server", &server, Signal::KILL)];
+    for (what, file, signal) in ended.into_iter().chain([("envoy that hangs", &envoy, Signal::STOP)]) {
         let before = pid(file).unwrap();
-        kill_process(Pid::from_raw(before).unwrap(), Signal::KILL).unwrap();
+        kill_process(Pid::from_raw(before).unwrap(), signal).unwrap();
         eventually(what, async || pid(file).is_some_and(|now| now != before) && answers().await).await;
     }
 
-    // Envoy dies in the middle of a canary: the rollout goes on.
-    world.deploy("two", "deeper", strategy(&[50])).await;
-    world.until("two", |r| is_at(r, "canary 50 %")).await;
-    kill_process(Pid::from_raw(pid(&envoy).unwrap()).unwrap(), Signal::KILL).unwrap();
-    let two = world.ended("two").await;
-    assert_eq!(two.state(), State::Succeeded, "{:?}", two.failure);
-    assert!(answers().await);
+    // Envoy dies or hangs in the middle of a canary: the rollout goes on.
+    for (id, signal) in [("two", Signal::KILL), ("three", Signal::STOP)] {
+        world.deploy(id, "deeper", strategy(&[50])).await;
+        world.until(id, |r| is_at(r, "canary 50 %")).await;
+        kill_process(Pid::from_raw(pid(&envoy).unwrap()).unwrap(), signal).unwrap();
+        let ended = world.ended(id).await;
+        assert_eq!(ended.state(), State::Succeeded, "{:?}", ended.failure);
+        assert!(answers().await);
+    }
     world.stop().await;
     for file in [envoy, server] {
         assert!(pid(&file).is_none(), "{} is left", file.display());
