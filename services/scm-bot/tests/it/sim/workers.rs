@@ -85,7 +85,11 @@ fn revisions_of(jobs: &Jobs, target: &str) -> Vec<Revision> {
             run: record.as_ref().map_or_else(String::new, |record| record.run.clone()),
             rollout: rollout.clone(),
             commit: record.as_ref().map_or_else(String::new, |record| record.source.commit.clone()),
-            manifest: format!("kind: InferenceService # {name}\n"),
+            manifest: format!(
+                "kind: InferenceService # {}\n{}",
+                record.as_ref().map_or("", |record| &record.model.uri),
+                jobs.templates.get(name).map_or("", String::as_str)
+            ),
         }
     });
     shown.collect()
