@@ -85,6 +85,8 @@ pub trait Router: Send + Sync + 'static {
     async fn drained(&self, key: &RevisionKey) -> Result<u64, Failure>;
     /// What it has counted for a revision since some moment in the past.
     async fn counters(&self, key: &RevisionKey) -> Result<Counters, Failure>;
+    /// Why it routes nothing now; None: it does.
+    fn trouble(&self) -> Option<String>;
     /// Base URL of the service, without a slash at the end; a prediction's path is appended to it.
     fn base_url(&self, service: &ServiceName) -> String;
     /// Ends it.

@@ -91,6 +91,10 @@ impl Router for Fake {
         Ok(Counters::default())
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.0.route().err().map(|failure| failure.message)
+    }
+
     fn base_url(&self, _: &ServiceName) -> String {
         "http://127.0.0.1:1".into()
     }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,8 @@ pub(super) struct Envoy {
     _socket_folder: Option<tempfile::TempDir>,
     listen: OnceLock<SocketAddr>,
     version: AtomicU64,
+    /// Whether it answered when it was asked last.
+    away: AtomicBool,
     desired: tokio::sync::Mutex<Desired>,
     stop: CancellationToken,
     keeper: Mutex<Option<JoinHandle<()>>>,
@@ -86,6 +88,7 @@ impl Envoy {
             _socket_folder: socket_folder,
             listen: OnceLock::new(),
             version: AtomicU64::new(0),
+            away: AtomicBool::new(false),
             desired: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             keeper: Mutex::default(),
@@ -230,6 +233,11 @@ impl Router for Arc<Envoy> {
 
     async fn counters(&self, key: &RevisionKey) -> Result<Counters, Failure> {
         Ok(self.admin.cluster(&config::cluster(&key.namespace, &key.revision)).await?.counters)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let text = "the router (envoy) does not answer; it is started again if that lasts";
+        self.away.load(Ordering::Relaxed).then(|| text.into())
     }
 
     fn base_url(&self, service: &ServiceName) -> String {

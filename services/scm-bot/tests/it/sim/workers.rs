@@ -90,6 +90,7 @@ fn revisions_of(jobs: &Jobs, target: &str) -> Vec<Revision> {
                 record.as_ref().map_or("", |record| &record.model.uri),
                 jobs.templates.get(name).map_or("", String::as_str)
             ),
+            unanswered: if service.live.as_ref() == Some(name) { service.unanswered.clone() } else { String::new() },
         }
     });
     shown.collect()
@@ -241,6 +242,7 @@ impl Workers for SimWorkers {
                 model: revision.model,
                 commit: revision.commit,
                 run: revision.run,
+                unanswered: revision.unanswered,
             }))
         })
         .await

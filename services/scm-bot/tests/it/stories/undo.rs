@@ -203,3 +203,17 @@ fn a_bad_serving_template_is_undone_though_the_model_stays_the_same() {
     let back = sim.told(3, "boss", "/rollback");
     assert_eq!((back.state, brought(&back).as_deref()), (State::Succeeded, Some("iris-00002")), "{back:#?}");
 }
+
+#[test]
+fn what_is_live_and_does_not_answer_is_not_called_good() {
+    let mut sim = two_deployed();
+    let why = sim.told(2, "boss", "/why").answer;
+    assert!(why.contains("✓") && !why.contains("does not answer"), "{why}");
+    let cause = "its model server cannot be started: there is no model at file:///models/r-1";
+    sim.look(|state| state.jobs.services.get_mut(PRODUCTION).unwrap().unanswered = cause.into());
+    let why = sim.told(2, "boss", "/why").answer;
+    assert!(why.contains("iris-00002 gets 100 % of the traffic, but does not answer: its model server"), "{why}");
+    assert!(why.contains("predictions fail") && !why.contains("every link holds"), "{why}");
+    let status = sim.told(2, "boss", "/status").answer;
+    assert!(status.contains("Live in production, **but does not answer** (its model server cannot be"), "{status}");
+}

@@ -3,7 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -64,7 +64,9 @@ impl Envoy {
         let (mut missed, mut most) = (0, START_MISSES);
         while missed < most {
             tokio::time::sleep(ASK_EVERY).await;
-            match self.admin.answers().await {
+            let answers = self.admin.answers().await;
+            self.away.store(!answers, Ordering::Relaxed);
+            match answers {
                 true => (missed, most) = (0, MISSES),
                 false => {
                     missed += 1;
