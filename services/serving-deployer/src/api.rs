@@ -10,9 +10,9 @@ use tonic::{Request, Response, Status};
 
 use self::convert::{request_from, rollout_to, service_to};
 use crate::{
-    deployer::Deployer,
+    deployer::{Deployer, Seen},
     rollout::Rollout,
-    service::{InferenceService, ServiceName},
+    service::ServiceName,
 };
 
 mod convert;
@@ -90,8 +90,7 @@ impl RolloutService for Api {
         let request = request.into_inner();
         let page = self.0.inference_services(request.page_size, &request.page_token).await;
         answer(page.map(|page| wire::ListInferenceServicesResponse {
-            inference_services:
-                page.items.into_iter().map(|(service, at)| service_to((briefly(service), at))).collect(),
+            inference_services: page.items.into_iter().map(|seen| service_to(briefly(seen))).collect(),
             next_page_token: page.next_page_token,
         }))
     }
@@ -113,7 +112,7 @@ fn short(rollout: Rollout) -> Rollout {
 }
 
 /// See `short`.
-fn briefly(mut service: InferenceService) -> InferenceService {
-    service.revisions.iter_mut().for_each(|revision| revision.manifest.clear());
-    service
+fn briefly(mut seen: Seen) -> Seen {
+    seen.service.revisions.iter_mut().for_each(|revision| revision.manifest.clear());
+    seen
 }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     Ports, Settings,
     driver::{Cancels, Driver, Shared},
-    rollout::{Request, Rollout, Stage, endpoint},
+    rollout::{Request, Rollout, Stage, State, endpoint},
     service::{InferenceService, ServiceName},
     spans,
     traffic::Traffic,
@@ -29,6 +29,17 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Previews that are made at the same time: each unpacks a source, and may run a sandbox.
 const PREVIEWS: usize = 2;
+
+/// An InferenceService as it stands now.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// As it should be.
+    pub service: InferenceService,
+    /// Where it answers.
+    pub endpoint: String,
+    /// Why its live revision does not.
+    pub unanswered: Option<String>,
+}
 
 /// The use cases. Cheap to clone.
 #[derive(Clone)]
@@ -140,7 +151,7 @@ impl Deployer {
                 Stage::Queued => {
                     r.cancel = true;
                     r.failure = Some(Failure::new(Reason::Canceled, "canceled before it began").on(r.name()));
-                    r.end(now);
+                    r.end(State::Canceled, now);
                 }
                 _ => {
                     r.cancel = true;
@@ -158,7 +169,7 @@ impl Deployer {
     }
 
     /// An InferenceService with its revisions, and where it answers.
-    pub async fn inference_service(&self, name: &ServiceName) -> Result<(InferenceService, String), Failure> {
+    pub async fn inference_service(&self, name: &ServiceName) -> Result<Seen, Failure> {
         let missing = || {
             let name = name.resource();
             Failure::new(Reason::NotFound, format!("no {name}: nothing was rolled out to it")).on(name)
@@ -169,23 +180,18 @@ impl Deployer {
             Err(failure) if failure.reason == Reason::NotFound => return Err(missing()),
             service => service?,
         };
-        let endpoint = self.endpoint(&service);
-        Ok((service, endpoint))
+        Ok(self.seen(service))
+    }
+
+    fn seen(&self, service: InferenceService) -> Seen {
+        Seen { endpoint: self.endpoint(&service), unanswered: self.shared.traffic.trouble(&service), service }
     }
 
     /// All of them, newest first.
-    pub async fn inference_services(
-        &self,
-        page_size: i32,
-        page_token: &str,
-    ) -> Result<Page<(InferenceService, String)>, Failure> {
+    pub async fn inference_services(&self, page_size: i32, page_token: &str) -> Result<Page<Seen>, Failure> {
         let page = self.shared.services.list(page_size, page_token).await?;
-        let with_endpoint = |service: InferenceService| {
-            let endpoint = self.endpoint(&service);
-            (service, endpoint)
-        };
         let begun = page.items.into_iter().filter(|service| !service.revisions.is_empty());
-        Ok(Page { items: begun.map(with_endpoint).collect(), next_page_token: page.next_page_token })
+        Ok(Page { items: begun.map(|service| self.seen(service)).collect(), next_page_token: page.next_page_token })
     }
 
     /// The router may answer at another address than before the restart.

@@ -34,6 +34,8 @@ const TICK: Duration = Duration::from_millis(100);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 /// A database that refuses as often as this is not waited for any longer.
 const STORE_TRIES: u32 = 3;
+/// A router that hangs is noticed and started again within so many tries, each of which may take five seconds or more.
+const ROUTE_TRIES: u32 = 6;
 /// Undoing and draining are tried so often before the rollout ends without them.
 const TRIES: u32 = 10;
 
@@ -98,7 +100,7 @@ impl Driver {
             self.stage = (rollout.stage, self.now());
             self.watch = None;
         }
-        if !rollout.revision.is_empty() && !matches!(rollout.stage, Stage::Restore | Stage::Drain) {
+        if !rollout.revision.is_empty() && !matches!(rollout.stage, Stage::Restore | Stage::Drain | Stage::Ended) {
             self.shared.traffic.follow(&rollout.request.service).await?;
         }
         let world = self.observe(&rollout).await?;
@@ -231,12 +233,12 @@ impl Driver {
         let rollout = self.shared.rollouts.get(&self.id).await?;
         let undoing = matches!(rollout.stage, Stage::Restore | Stage::Drain);
         if self.tries >= TRIES && undoing {
-            return self.finish(&rollout, failure.message).await;
+            return self.give_up(&rollout, failure.message).await;
         }
         // A router that died is back in a moment; so is a database that is busy.
         let passing = match failure.reason {
             Reason::StoreUnavailable => !self.unkept,
-            Reason::RouteFailed => self.tries < 3,
+            Reason::RouteFailed => self.tries < ROUTE_TRIES,
             _ => false,
         };
         if undoing || passing || matches!(rollout.stage, Stage::Ended) {
@@ -260,3 +262,6 @@ impl Driver {
         self.prepared.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

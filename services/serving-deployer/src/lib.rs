@@ -41,7 +41,7 @@ pub struct Service {
 impl Service {
     /// Checks the settings and makes the state folder.
     pub async fn build(settings: Settings, ports: Ports) -> Result<Self, Failure> {
-        settings.models_address()?;
+        settings.check()?;
         let state = &settings.state;
         tokio::fs::create_dir_all(state)
             .await

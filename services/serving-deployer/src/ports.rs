@@ -81,9 +81,12 @@ pub trait Router: Send + Sync + 'static {
     /// answer what they had begun.
     async fn apply(&self, service: &ServiceName, targets: &[Target]) -> Result<(), Failure>;
     /// Waits, up to a limit, until a revision that has left the route has answered everything; then forgets where it was.
-    async fn drained(&self, key: &RevisionKey) -> Result<(), Failure>;
+    /// Gives the number of requests that were not answered by then: they are cut.
+    async fn drained(&self, key: &RevisionKey) -> Result<u64, Failure>;
     /// What it has counted for a revision since some moment in the past.
     async fn counters(&self, key: &RevisionKey) -> Result<Counters, Failure>;
+    /// Why it routes nothing now; None: it does.
+    fn trouble(&self) -> Option<String>;
     /// Base URL of the service, without a slash at the end; a prediction's path is appended to it.
     fn base_url(&self, service: &ServiceName) -> String;
     /// Ends it.

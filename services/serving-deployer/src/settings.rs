@@ -45,7 +45,8 @@ pub struct Settings {
     pub step_timeout: HumanDuration,
     /// Fewer requests than this hold a canary step, when the rollout does not say.
     pub min_requests: u32,
-    /// Requests that a revision still answers when it leaves are waited for so long.
+    /// Requests that a revision still answers when it leaves are waited for so long, then they are cut. Not shorter than
+    /// `predict_timeout`, or requests that are in time would be cut.
     pub drain_timeout: HumanDuration,
     /// Work under way may take so long to reach a point from which it can be resumed, when the service is stopped.
     pub patience: HumanDuration,
@@ -79,7 +80,7 @@ impl Default for Settings {
             hold: HumanDuration::from_secs(30),
             step_timeout: HumanDuration::from_secs(600),
             min_requests: 20,
-            drain_timeout: HumanDuration::from_secs(30),
+            drain_timeout: HumanDuration::from_secs(65),
             patience: HumanDuration::from_secs(10),
         }
     }
@@ -96,11 +97,34 @@ impl Settings {
         let address: SocketAddr = self.listen_models.parse().map_err(|_| wrong("is not an address with a port"))?;
         if address.ip().is_loopback() { Ok(address) } else { Err(wrong("is not a loopback address")) }
     }
+
+    /// What no type can say: a drain leaves requests the time that they have.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.models_address()?;
+        let (drain, predict) = (self.drain_timeout.get(), self.predict_timeout.get());
+        if drain >= predict {
+            return Ok(());
+        }
+        let text = format!("{drain:?} is shorter than predict_timeout, {predict:?}: requests would be cut");
+        Err(Failure::new(Reason::InvalidArgument, text)
+            .on("drain_timeout")
+            .action("make drain_timeout as long as predict_timeout, or a little longer"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drain_lasts_as_long_as_a_prediction_may() {
+        let of = |drain: u64, predict: u64| {
+            let (drain_timeout, predict_timeout) = (HumanDuration::from_secs(drain), HumanDuration::from_secs(predict));
+            Settings { drain_timeout, predict_timeout, ..Settings::default() }.check()
+        };
+        assert!(Settings::default().check().is_ok() && of(60, 60).is_ok());
+        assert_eq!(of(59, 60).unwrap_err().resource, "drain_timeout");
+    }
 
     #[test]
     fn models_stay_on_the_loopback_interface() {

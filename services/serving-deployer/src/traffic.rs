@@ -24,11 +24,13 @@ pub(crate) struct Traffic {
     ports: Ports,
     locks: Mutex<HashMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
     restarts: Mutex<HashMap<RevisionKey, (u32, SystemTime)>>,
+    /// Why live revisions do not answer, as of the last look.
+    unanswered: Mutex<HashMap<RevisionKey, String>>,
 }
 
 impl Traffic {
     pub(crate) fn new(services: Table<InferenceService>, ports: Ports) -> Self {
-        Self { services, ports, locks: Mutex::default(), restarts: Mutex::default() }
+        Self { services, ports, locks: Mutex::default(), restarts: Mutex::default(), unanswered: Mutex::default() }
     }
 
     /// Makes the route of one service what the table says, as far as servers are ready.
@@ -57,39 +59,58 @@ impl Traffic {
         for service in self.services.open_records().await? {
             let Some(live) = service.live_revision() else { continue };
             let key = RevisionKey { namespace: service.name.namespace.clone(), revision: live.name.clone() };
-            match self.ports.runtime.observe(&key).await {
-                Server::Ready(_) => {}
-                Server::Starting => all_ready = false,
-                Server::Absent => {
-                    all_ready = false;
-                    if self.may_restart(&key) {
-                        self.start(&service, &key).await;
-                    }
+            let mut trouble = match self.ports.runtime.observe(&key).await {
+                Server::Ready(_) => None,
+                Server::Starting => Some("its model server is starting".to_owned()),
+                Server::Absent if self.may_restart(&key) => {
+                    Some(self.start(&service, &key).await.unwrap_or_else(|| "its model server is starting".into()))
                 }
+                Server::Exited(cause) if self.may_restart(&key) => {
+                    tracing::warn!(revision = %key, cause, "live model server ended, starting it again");
+                    let ended = format!("its model server ended: {cause}");
+                    Some(self.start(&service, &key).await.unwrap_or(ended))
+                }
+                // Until it may be started again, the last try says why.
+                Server::Absent => Some(self.noted(&key).unwrap_or_else(|| "its model server does not run".into())),
                 Server::Exited(cause) => {
-                    all_ready = false;
-                    if self.may_restart(&key) {
-                        tracing::warn!(revision = %key, cause, "live model server ended, starting it again");
-                        self.start(&service, &key).await;
-                    }
+                    Some(self.noted(&key).unwrap_or_else(|| format!("its model server ended: {cause}")))
                 }
-            }
+            };
+            all_ready &= trouble.is_none();
             if let Err(failure) = self.follow(&service.name).await {
                 tracing::warn!(service = %service.name, %failure, "route not in force");
+                trouble.get_or_insert(failure.message);
+            }
+            let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+            match trouble {
+                Some(text) => _ = unanswered.insert(key, text),
+                None => _ = unanswered.remove(&key),
             }
         }
         Ok(all_ready)
     }
 
-    async fn start(&self, service: &InferenceService, key: &RevisionKey) {
-        let Some(live) = service.live_revision() else { return };
+    /// Why the live revision of a service does not answer predictions; None: it does, or nothing is live.
+    pub(crate) fn trouble(&self, service: &InferenceService) -> Option<String> {
+        let live = service.live_revision()?;
+        let key = RevisionKey { namespace: service.name.namespace.clone(), revision: live.name.clone() };
+        self.ports.router.trouble().or_else(|| self.noted(&key))
+    }
+
+    fn noted(&self, key: &RevisionKey) -> Option<String> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Gives why it did not start.
+    async fn start(&self, service: &InferenceService, key: &RevisionKey) -> Option<String> {
+        let live = service.live_revision()?;
         let started = async {
             model::verify(&self.ports.store, &live.model, &live.run).await?;
             self.ports.runtime.start(&service.name, key, &live.predictor).await
         };
-        if let Err(failure) = started.await {
-            tracing::warn!(revision = %key, %failure, "live model server not started");
-        }
+        let failure = started.await.err()?;
+        tracing::warn!(revision = %key, %failure, "live model server not started");
+        Some(format!("its model server cannot be started: {}", failure.message))
     }
 
     /// Pauses that double: 1 s, 2 s, 4 s, …

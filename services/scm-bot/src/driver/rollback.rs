@@ -17,6 +17,19 @@ const NAMED: usize = 5;
 /// Most revisions that are looked at to name them.
 const LOOKED_AT: usize = 25;
 
+/// Whether predictions come from the same model, served the same way. Without a manifest, the model alone says it.
+fn same(one: &Revision, other: &Revision) -> bool {
+    let known = !one.manifest.is_empty() && !other.manifest.is_empty();
+    one.model.digest == other.model.digest && (!known || served(one) == served(other))
+}
+
+/// The manifest without what a template gets from the rollout: it differs though the model is the same.
+fn served(revision: &Revision) -> String {
+    let values = [&revision.model.uri, &revision.run, &revision.commit];
+    let named = values.into_iter().filter(|value| !value.is_empty());
+    named.fold(revision.manifest.clone(), |text, value| text.replace(value, "…"))
+}
+
 impl Driver {
     /// Finds the revision to bring back: the one that was named, or the last good one before what is live.
     pub(super) async fn choose_revision(&mut self, said: &mut Vec<String>) -> Result<Result<(), Failure>, Failure> {
@@ -100,15 +113,15 @@ impl Driver {
     }
 
     /// The last good revision before what is live. What came back by a rollback stands for the revision that it brought
-    /// back; and a model that somebody wanted to be rid of by a rollback comes back only by name.
+    /// back; and what somebody wanted to be rid of by a rollback comes back only by name.
     async fn before(
         &self,
         target: &str,
         revisions: &[Revision],
         live: &Revision,
     ) -> Result<Option<(Revision, RolloutRecord)>, Failure> {
-        // Bringing back the model that is live already would change nothing.
-        let (mut names, mut digests) = (HashSet::new(), HashSet::from([live.model.digest.clone()]));
+        // Bringing back what is served the same way already would change nothing.
+        let (mut names, mut unwanted) = (HashSet::new(), vec![live]);
         // What is older than this one counts.
         let mut mark = live.name.clone();
         let mut older = false;
@@ -116,7 +129,7 @@ impl Driver {
         for revision in revisions {
             if older
                 && !names.contains(&revision.name)
-                && !digests.contains(&revision.model.digest)
+                && !unwanted.iter().any(|other| same(other, revision))
                 && let Some(found) = self.good(std::iter::once(revision)).await?
             {
                 return Ok(Some(found));
@@ -128,8 +141,7 @@ impl Driver {
                 _ => older |= mark == revision.name,
             }
             if let Some(restored) = restored {
-                let replaced = revisions.iter().find(|other| other.name == restored.replaces);
-                digests.extend(replaced.map(|replaced| replaced.model.digest.clone()));
+                unwanted.extend(revisions.iter().find(|other| other.name == restored.replaces));
                 names.insert(restored.replaces);
             }
         }

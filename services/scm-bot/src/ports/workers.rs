@@ -190,6 +190,8 @@ pub struct Revision {
     pub commit: String,
     /// The rendered InferenceService, YAML.
     pub manifest: String,
+    /// Why it does not answer although it is live; empty: it answers, or is not live.
+    pub unanswered: String,
 }
 
 /// What work would do.
@@ -214,6 +216,8 @@ pub struct Live {
     pub run: String,
     /// Endpoint.
     pub endpoint: String,
+    /// Why it does not answer; empty: it does.
+    pub unanswered: String,
 }
 
 /// The three workers.

@@ -84,7 +84,12 @@ fn shown(place: &Place, now: SystemTime) -> String {
     let environment = place.environment;
     let live = match &place.live {
         Ok(Some(live)) => format!(
-            "Live in {environment}: {} · model {} · commit {} · run {}",
+            "Live in {environment}{}: {} · model {} · commit {} · run {}",
+            if live.unanswered.is_empty() {
+                String::new()
+            } else {
+                format!(", **but does not answer** ({})", text(live.unanswered.trim_end_matches('.'), 300))
+            },
             code(&live.revision, 80),
             code(live.model.digest.get(..19).unwrap_or(&live.model.digest), 20),
             code(short(&live.commit), 12),

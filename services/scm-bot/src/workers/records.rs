@@ -64,6 +64,7 @@ pub(super) fn live(service: pb_serving::InferenceService) -> Option<Live> {
         commit: revision.commit,
         run: id(&revision.run, "runs"),
         endpoint: service.endpoint,
+        unanswered: revision.unanswered,
     })
 }
 
@@ -111,6 +112,7 @@ pub(super) fn revisions(service: pb_serving::InferenceService) -> Vec<Revision> 
         rollout: id(&revision.rollout, "rollouts"),
         commit: revision.commit,
         manifest: revision.manifest,
+        unanswered: revision.unanswered,
     };
     revisions.into_iter().map(revision).collect()
 }

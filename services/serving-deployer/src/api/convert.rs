@@ -8,8 +8,9 @@ use kfops_rpc::{failure_to_proto, time_to_proto};
 
 use super::invalid;
 use crate::{
+    deployer::Seen,
     rollout::{self, Rollout, Source, Stage, State, Step, Strategy},
-    service::{InferenceService, Model, Revision, ServiceName},
+    service::{Model, Revision, ServiceName},
 };
 
 pub(super) fn request_from(rollout: wire::Rollout) -> Result<rollout::Request, Failure> {
@@ -162,13 +163,13 @@ fn model_to(model: Model) -> common::Model {
     common::Model { uri: model.uri, digest: model.digest, size_bytes: model.size_bytes }
 }
 
-pub(super) fn service_to((service, endpoint): (InferenceService, String)) -> wire::InferenceService {
-    wire::InferenceService {
-        name: service.name.resource(),
-        endpoint,
-        live_revision: service.live,
-        revisions: service.revisions.into_iter().map(revision_to).collect(),
+pub(super) fn service_to(seen: Seen) -> wire::InferenceService {
+    let Seen { service, endpoint, unanswered } = seen;
+    let mut revisions: Vec<_> = service.revisions.into_iter().map(revision_to).collect();
+    if let Some(live) = revisions.iter_mut().find(|revision| revision.name == service.live) {
+        live.unanswered = unanswered.unwrap_or_default();
     }
+    wire::InferenceService { name: service.name.resource(), endpoint, live_revision: service.live, revisions }
 }
 
 fn revision_to(revision: Revision) -> wire::Revision {
@@ -182,5 +183,6 @@ fn revision_to(revision: Revision) -> wire::Revision {
         commit: revision.commit,
         create_time: Some(time_to_proto(revision.created)),
         manifest: revision.manifest,
+        unanswered: String::new(),
     }
 }

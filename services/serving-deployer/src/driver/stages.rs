@@ -1,6 +1,6 @@
 //! The stages that begin, admit, retire, restore and end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kfops_core::{Failure, Reason};
 
@@ -8,7 +8,7 @@ use super::Driver;
 use crate::{
     model,
     rollout::{Rollout, Stage, State, endpoint},
-    service::{InferenceService, Revision, RevisionState},
+    service::{InferenceService, Revision, RevisionKey, RevisionState},
     spans,
 };
 
@@ -80,11 +80,11 @@ impl Driver {
         self.shared.traffic.follow(&rollout.request.service).await?;
         if !rollout.previous.is_empty() {
             let previous = rollout.key_of(&rollout.previous);
-            self.shared.ports.router.drained(&previous).await?;
+            let cut = self.shared.ports.router.drained(&previous).await?;
             self.shared.ports.runtime.stop(&previous).await;
-            message = format!("{} drained and stopped", rollout.previous);
+            message = left(&rollout.previous, cut, self.shared.settings.drain_timeout.get());
         }
-        self.finish(rollout, message).await
+        self.finish(rollout, message, State::Succeeded).await
     }
 
     pub(super) async fn restore(&self, rollout: &Rollout) -> Result<(), Failure> {
@@ -102,26 +102,43 @@ impl Driver {
             .await?;
             self.shared.traffic.follow(&rollout.request.service).await?;
             // What was live has everything again: requests that the new revision still answers hold nobody up.
-            let (shared, key) = (Arc::clone(&self.shared), rollout.key());
-            tokio::spawn(async move {
-                if let Err(failure) = shared.ports.router.drained(&key).await {
-                    tracing::warn!(revision = %key, %failure, "not drained");
-                }
-                shared.ports.runtime.stop(&key).await;
-            });
+            self.leave(rollout.key());
         }
         if !rollout.previous.is_empty() {
             message = format!("live stays {}", rollout.previous);
         }
-        self.finish(rollout, message).await
+        self.finish(rollout, message, State::Succeeded).await
     }
 
-    /// Ends the rollout, whatever it came to.
-    pub(super) async fn finish(&self, rollout: &Rollout, message: String) -> Result<(), Failure> {
+    /// Ends a rollout whose last step failed again and again. The revision that should have left holds no server: the
+    /// router is told to forget it as soon as it listens again.
+    pub(super) async fn give_up(&self, rollout: &Rollout, message: String) -> Result<(), Failure> {
+        let leaves = if rollout.stage == Stage::Restore { &rollout.revision } else { &rollout.previous };
+        if !leaves.is_empty() {
+            self.leave(rollout.key_of(leaves));
+        }
+        self.finish(rollout, message, State::Failed).await
+    }
+
+    /// Stops a revision's server when it has answered what it had begun. Nobody waits for that.
+    fn leave(&self, key: RevisionKey) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            match shared.ports.router.drained(&key).await {
+                Ok(0) => {}
+                Ok(cut) => tracing::warn!(revision = %key, cut, "requests were cut"),
+                Err(failure) => tracing::warn!(revision = %key, %failure, "not drained"),
+            }
+            shared.ports.runtime.stop(&key).await;
+        });
+    }
+
+    /// Ends the rollout, whatever it came to; `step` is what became of its last step.
+    async fn finish(&self, rollout: &Rollout, message: String, step: State) -> Result<(), Failure> {
         let now = self.now();
         let mut last = rollout.clone();
         last.note(message.clone(), None, now);
-        last.end(now);
+        last.end(step, now);
         self.put_log(&last).await;
         // Before the end is kept: a span that is sent twice does less harm than one that is lost.
         spans::record(&self.shared.ports.tracer, &last, now);
@@ -129,9 +146,19 @@ impl Driver {
         tracing::info!(rollout = self.id, revision = last.revision, state = ?last.state, "rollout ended");
         self.change(move |r, _| {
             r.note(message, None, now);
-            r.end(now);
+            r.end(step, now);
         })
         .await
+    }
+}
+
+/// How the old revision left.
+fn left(revision: &str, cut: u64, limit: Duration) -> String {
+    let after = limit.as_secs();
+    match cut {
+        0 => format!("{revision} drained and stopped"),
+        1 => format!("{revision} stopped; 1 request was cut that it had not answered after {after} s"),
+        cut => format!("{revision} stopped; {cut} requests were cut that it had not answered after {after} s"),
     }
 }
 

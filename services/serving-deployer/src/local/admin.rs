@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::gate::Counters;
 
+/// It answers from memory.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A client of it.
 pub(super) struct Admin(reqwest::Client);
 
@@ -53,14 +56,19 @@ struct Stats {
 impl Admin {
     pub(super) fn new(socket: &Path) -> Result<Self, Failure> {
         // No connection is kept: Envoy may be another process the next time.
-        let client = reqwest::Client::builder().unix_socket(socket).timeout(Duration::from_secs(5));
+        let client = reqwest::Client::builder().unix_socket(socket).timeout(PATIENCE);
         Ok(Self(client.pool_max_idle_per_host(0).build().map_err(Failure::internal)?))
     }
 
     async fn get(&self, path: &str) -> Result<String, Failure> {
-        let failed = |error: reqwest::Error| Failure::new(Reason::RouteFailed, format!("envoy admin: {error}"));
+        let failed = |error: reqwest::Error| Failure::new(Reason::RouteFailed, why(&error));
         let response = self.0.get(format!("http://envoy{path}")).send().await.map_err(failed)?;
         response.error_for_status().map_err(failed)?.text().await.map_err(failed)
+    }
+
+    /// Whether anybody is there. One that is not ready says that too.
+    pub(super) async fn answers(&self) -> bool {
+        self.0.get("http://envoy/ready").send().await.is_ok()
     }
 
     /// Whether it serves.
@@ -85,6 +93,20 @@ impl Admin {
         let text = self.get(&format!("/stats?format=json&histogram_buckets=detailed&filter={filter}")).await?;
         parse(&text, cluster)
             .map_err(|error| Failure::new(Reason::RouteFailed, format!("envoy's statistics cannot be read: {error}")))
+    }
+}
+
+/// For people: the address on the socket means nothing to them.
+fn why(error: &reqwest::Error) -> String {
+    match error.status() {
+        Some(status) => format!("the router (envoy) answers a question about itself with {}", status.as_u16()),
+        None if error.is_timeout() => {
+            format!(
+                "the router (envoy) does not answer within {} s; it is started again if it hangs",
+                PATIENCE.as_secs()
+            )
+        }
+        None => "the router (envoy) cannot be reached; it is started again if it has ended".into(),
     }
 }
 
@@ -128,6 +150,20 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_answer_is_told_without_addresses() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let admin = Admin::new(&socket).unwrap();
+        let gone = admin.cluster("team/iris-00001").await.unwrap_err();
+        assert_eq!(gone.message, "the router (envoy) cannot be reached; it is started again if it has ended");
+        // It takes connections and says nothing, like a stopped process.
+        let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let silent = admin.cluster("team/iris-00001").await.unwrap_err();
+        assert_eq!(silent.message, "the router (envoy) does not answer within 5 s; it is started again if it hangs");
+        assert!(!admin.answers().await);
+    }
 
     #[test]
     fn counters_and_histogram_are_read() {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,8 @@ pub(super) struct Envoy {
     _socket_folder: Option<tempfile::TempDir>,
     listen: OnceLock<SocketAddr>,
     version: AtomicU64,
+    /// Whether it answered when it was asked last.
+    away: AtomicBool,
     desired: tokio::sync::Mutex<Desired>,
     stop: CancellationToken,
     keeper: Mutex<Option<JoinHandle<()>>>,
@@ -86,6 +88,7 @@ impl Envoy {
             _socket_folder: socket_folder,
             listen: OnceLock::new(),
             version: AtomicU64::new(0),
+            away: AtomicBool::new(false),
             desired: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             keeper: Mutex::default(),
@@ -133,21 +136,24 @@ impl Envoy {
         Err(route_failed(format!("envoy did not take over new {what} within {} s", IN_FORCE.as_secs())).log_tail(&log))
     }
 
-    /// Until a revision that left the route has answered everything it had begun.
-    async fn quiet(&self, cluster: &str) {
+    /// Until a revision that left the route has answered everything it had begun; gives what it has not by the limit.
+    async fn quiet(&self, cluster: &str) -> u64 {
         let deadline = Instant::now() + self.drain_timeout;
-        let mut quiet = 0;
+        let (mut quiet, mut active) = (0, 0);
         // Several quiet looks in a row: a request may be between its route and its connection, or between two tries.
         while quiet < 4 && Instant::now() < deadline && !self.stop.is_cancelled() {
-            quiet = match self.admin.cluster(cluster).await {
-                Ok(stats) if stats.active == 0 => quiet + 1,
-                _ => 0,
-            };
+            if let Ok(stats) = self.admin.cluster(cluster).await {
+                active = stats.active;
+                quiet = if active == 0 { quiet + 1 } else { 0 };
+            } else {
+                quiet = 0;
+            }
             tokio::time::sleep(POLL * 3).await;
         }
         if quiet < 4 {
-            tracing::warn!(cluster, "not drained in time");
+            tracing::warn!(cluster, active, "not drained in time");
         }
+        active
     }
 }
 
@@ -213,19 +219,25 @@ impl Router for Arc<Envoy> {
         Ok(())
     }
 
-    async fn drained(&self, key: &RevisionKey) -> Result<(), Failure> {
+    async fn drained(&self, key: &RevisionKey) -> Result<u64, Failure> {
         let cluster = config::cluster(&key.namespace, &key.revision);
         if !self.desired.lock().await.clusters.contains_key(&cluster) {
-            return Ok(());
+            return Ok(0);
         }
-        self.quiet(&cluster).await;
+        let cut = self.quiet(&cluster).await;
         let mut desired = self.desired.lock().await;
         desired.clusters.remove(&cluster);
-        self.publish_clusters(&desired).await
+        self.publish_clusters(&desired).await?;
+        Ok(cut)
     }
 
     async fn counters(&self, key: &RevisionKey) -> Result<Counters, Failure> {
         Ok(self.admin.cluster(&config::cluster(&key.namespace, &key.revision)).await?.counters)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let text = "the router (envoy) does not answer; it is started again if that lasts";
+        self.away.load(Ordering::Relaxed).then(|| text.into())
     }
 
     fn base_url(&self, service: &ServiceName) -> String {

@@ -43,6 +43,7 @@ pub(super) struct Processes {
     http: reqwest::Client,
     probe_interval: Duration,
     running: Mutex<HashMap<RevisionKey, Process>>,
+    hurry: CancellationToken,
 }
 
 struct Process {
@@ -69,6 +70,7 @@ impl Processes {
             http: client.build().map_err(Failure::internal)?,
             probe_interval: settings.probe_interval.get().max(POLL),
             running: Mutex::default(),
+            hurry: CancellationToken::new(),
         })
     }
 
@@ -159,6 +161,7 @@ impl Runtime for Processes {
             url_path: format!("/v1/models/{}", service.name),
             http: self.http.clone(),
             interval: self.probe_interval,
+            hurry: self.hurry.clone(),
         };
         let task = tokio::spawn(watched.run(child, sender, stop.clone()));
         running.insert(key.clone(), Process { server, stop, task });
@@ -186,6 +189,7 @@ impl Runtime for Processes {
     async fn close(&self) {
         let all: Vec<Process> =
             self.running.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, process)| process).collect();
+        self.hurry.cancel();
         for process in &all {
             process.stop.cancel();
         }

@@ -82,13 +82,13 @@ impl Outside {
             Action::Retire => {
                 self.live = rollout.revision.clone();
                 self.stopped.push(rollout.previous.clone());
-                rollout.end(now);
+                rollout.end(State::Succeeded, now);
             }
             Action::Fail(failure) => rollout.fail(failure.clone(), now),
             Action::Restore => {
                 self.stopped.push(rollout.revision.clone());
                 self.world.share = None;
-                rollout.end(now);
+                rollout.end(State::Succeeded, now);
             }
         }
     }

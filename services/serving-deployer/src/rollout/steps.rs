@@ -54,9 +54,9 @@ impl Rollout {
         }
     }
 
-    /// Ends it.
-    pub fn end(&mut self, now: SystemTime) {
-        self.finish_step(State::Succeeded, now);
+    /// Ends it; `step` is what became of the step under way.
+    pub fn end(&mut self, step: State, now: SystemTime) {
+        self.finish_step(step, now);
         self.state = match (&self.failure, self.cancel) {
             (None, _) => State::Succeeded,
             (Some(_), true) => State::Canceled,

@@ -2,13 +2,16 @@
 
 use std::{path::Path, time::Duration};
 
-use kfops_proto::serving::State;
+use kfops_proto::{common::Model, serving::State};
 use kfops_serving_deployer::Settings;
 use kfops_settings::HumanDuration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::world::{World, eventually, is_at, strategy};
+use crate::{
+    models::model,
+    world::{FILES, World, eventually, is_at, predict, put_source, rollout, strategy},
+};
 
 fn pid(file: &Path) -> Option<i32> {
     let note: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
@@ -53,22 +56,26 @@ async fn envoy_and_a_live_model_server_are_started_again() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answers = async || {
         let body = json!({"instances": [[5.1, 3.5, 1.4, 0.2]]});
-        client.post(&one.endpoint).json(&body).send().await.is_ok_and(|r| r.status() == 200)
+        let asked = client.post(&one.endpoint).json(&body).timeout(Duration::from_secs(10)).send().await;
+        asked.is_ok_and(|r| r.status() == 200)
     };
     assert!(answers().await);
-    for (what, file) in [("envoy", &envoy), ("model server", &server)] {
+    let ended = [("envoy", &envoy, Signal::KILL), ("model server", &server, Signal::KILL)];
+    for (what, file, signal) in ended.into_iter().chain([("envoy that hangs", &envoy, Signal::STOP)]) {
         let before = pid(file).unwrap();
-        kill_process(Pid::from_raw(before).unwrap(), Signal::KILL).unwrap();
+        kill_process(Pid::from_raw(before).unwrap(), signal).unwrap();
         eventually(what, async || pid(file).is_some_and(|now| now != before) && answers().await).await;
     }
 
-    // Envoy dies in the middle of a canary: the rollout goes on.
-    world.deploy("two", "deeper", strategy(&[50])).await;
-    world.until("two", |r| is_at(r, "canary 50 %")).await;
-    kill_process(Pid::from_raw(pid(&envoy).unwrap()).unwrap(), Signal::KILL).unwrap();
-    let two = world.ended("two").await;
-    assert_eq!(two.state(), State::Succeeded, "{:?}", two.failure);
-    assert!(answers().await);
+    // Envoy dies or hangs in the middle of a canary: the rollout goes on.
+    for (id, signal) in [("two", Signal::KILL), ("three", Signal::STOP)] {
+        world.deploy(id, "deeper", strategy(&[50])).await;
+        world.until(id, |r| is_at(r, "canary 50 %")).await;
+        kill_process(Pid::from_raw(pid(&envoy).unwrap()).unwrap(), signal).unwrap();
+        let ended = world.ended(id).await;
+        assert_eq!(ended.state(), State::Succeeded, "{:?}", ended.failure);
+        assert!(answers().await);
+    }
     world.stop().await;
     for file in [envoy, server] {
         assert!(pid(&file).is_none(), "{} is left", file.display());
@@ -102,5 +109,37 @@ async fn a_model_server_that_hangs_is_started_again_and_a_slow_one_is_not() {
     let began = std::time::Instant::now();
     eventually("another server answers", async || pid(&file).is_some_and(|now| now != before) && answers().await).await;
     println!("hung, and answered again after {:.1} s", began.elapsed().as_secs_f64());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_live_and_does_not_answer_is_said() {
+    let mut world = World::start().await;
+    // A copy of its own, which can go away.
+    let (kept, gone) = (world.path().join("model"), world.path().join("gone"));
+    let shared = model("tree");
+    std::fs::create_dir(&kept).unwrap();
+    let file = Path::new(shared.uri.strip_prefix("file://").unwrap()).join("model.joblib");
+    std::fs::copy(file, kept.join("model.joblib")).unwrap();
+    let own = Model { uri: format!("file://{}", kept.display()), ..shared };
+    let source = put_source(world.path(), FILES).await;
+    world.create("one", rollout(source, own, strategy(&[]))).await.unwrap();
+    let one = world.ended("one").await;
+    assert_eq!(one.state(), State::Succeeded, "{:?}", one.failure);
+    let unanswered = async |world: &mut World| world.inference_service().await.revisions[0].unanswered.clone();
+    eventually("it answers", async || unanswered(&mut world).await.is_empty()).await;
+
+    std::fs::rename(&kept, &gone).unwrap();
+    let mut world = world.restart().await;
+    let expected = "its model server cannot be started: ";
+    eventually("it is said", async || unanswered(&mut world).await.starts_with(expected)).await;
+    assert_eq!(world.inference_service().await.live_revision, "iris-00001");
+    println!("said: {}", unanswered(&mut world).await);
+    std::fs::rename(&gone, &kept).unwrap();
+    eventually("it answers again", async || unanswered(&mut world).await.is_empty()).await;
+    assert_eq!(
+        predict(&world.inference_service().await.endpoint, json!({"instances": [[5.1, 3.5, 1.4, 0.2]]})).await.0,
+        200
+    );
     world.stop().await;
 }

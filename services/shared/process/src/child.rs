@@ -18,6 +18,7 @@ use crate::{Command, LogTail};
 pub struct Child {
     inner: tokio::process::Child,
     group: Option<Pid>,
+    wrapped: bool,
     name: String,
     capture: Option<tokio::task::JoinHandle<String>>,
     log: Option<std::path::PathBuf>,
@@ -70,7 +71,7 @@ impl Child {
                 .action(format!("is {name} installed and in PATH?"))
         };
         let mut tokio_command = command.to_tokio();
-        let mut capture = None;
+        let (mut capture, wrapped) = (None, command.wrapped);
         if let Some(path) = &command.log {
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).map_err(failed)?;
@@ -95,7 +96,17 @@ impl Child {
         }
         let group = inner.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         tracing::debug!(program = name, pid = inner.id(), "started");
-        Ok(Self { inner, group, name, capture, log: command.log, output: String::new(), code: None, signal: None })
+        Ok(Self {
+            inner,
+            group,
+            wrapped,
+            name,
+            capture,
+            log: command.log,
+            output: String::new(),
+            code: None,
+            signal: None,
+        })
     }
 
     /// The process id, until it was waited for.
@@ -125,9 +136,12 @@ impl Child {
         Ok(self.ended())
     }
 
-    /// Asks the process group to end (SIGTERM), then ends it (SIGKILL) after `patience`.
+    /// Asks the process group to end (SIGTERM), then ends it (SIGKILL) after `patience`. Of a sandbox, what runs inside is
+    /// asked.
     pub async fn terminate(&mut self, patience: Duration) {
-        self.signal_group(Signal::TERM);
+        if !self.ask_inside() {
+            self.signal_group(Signal::TERM);
+        }
         if tokio::time::timeout(patience, self.inner.wait()).await.is_err() {
             self.kill().await;
         }
@@ -146,6 +160,15 @@ impl Child {
         Ended { code: self.code, signal: self.signal, output: self.output.clone(), ..Ended::default() }
     }
 
+    /// bubblewrap hands no signal on: it would end, and everything inside with it, at once. What runs inside is in the
+    /// session of bubblewrap's one child, and when it has ended, so has bubblewrap. False: nothing runs inside (yet).
+    fn ask_inside(&self) -> bool {
+        let Some(outer) = self.group.filter(|_| self.wrapped) else { return false };
+        let sessions = children(outer);
+        // ESRCH: its session is still to be made.
+        sessions.into_iter().filter(|session| kill_process_group(*session, Signal::TERM).is_ok()).count() > 0
+    }
+
     fn signal_group(&self, signal: Signal) {
         if let Some(group) = self.group {
             // ESRCH: it is gone already, which is what we want.
@@ -158,4 +181,17 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.signal_group(Signal::KILL);
     }
+}
+
+/// Processes whose parent is `parent`: field 4 of /proc/PID/stat, proc(5). The command's name before it may hold spaces
+/// and brackets.
+fn children(parent: Pid) -> Vec<Pid> {
+    let is_child = |pid: &Pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+        let of = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
+        of == Some(parent.as_raw_nonzero().get())
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(is_child).collect()
 }

@@ -23,6 +23,8 @@ pub struct Command {
     pub(crate) log: Option<PathBuf>,
     pub(crate) input: Option<Vec<u8>>,
     pub(crate) timeout: Option<Duration>,
+    /// bubblewrap around the program: what runs in it has a session of its own.
+    pub(crate) wrapped: bool,
 }
 
 impl Command {
@@ -36,6 +38,7 @@ impl Command {
             log: None,
             input: None,
             timeout: None,
+            wrapped: false,
         }
     }
 

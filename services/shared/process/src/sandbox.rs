@@ -101,6 +101,7 @@ impl Sandbox {
         match self {
             Self::Bubblewrap => {
                 outer.program = "bwrap".into();
+                outer.wrapped = true;
                 outer = outer.args(["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
                 if confinement.network {
                     outer = outer.arg("--share-net");

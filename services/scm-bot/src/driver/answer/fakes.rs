@@ -213,6 +213,7 @@ pub(super) fn good(archive: &Digest) -> Known {
         rollout: "d-1".into(),
         commit: COMMIT.into(),
         manifest: "storageUri: URI-of-old\n".into(),
+        unanswered: String::new(),
     };
     let rollout = RolloutRecord {
         succeeded: true,

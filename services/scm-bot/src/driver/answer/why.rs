@@ -86,8 +86,7 @@ impl Driver {
         let Some(live) = live(&revisions) else { return chain };
         chain.revision = Ok(Some(live.name.clone()));
         let found = format!("{} gets {} % of the traffic", live.name, live.percent);
-        let wrong = if live.state == "ready" { Vec::new() } else { vec![format!("it is {}", live.state)] };
-        chain.links.push(judged("revision", found, wrong, "it may not answer"));
+        chain.links.push(answering(found, live));
         chain.links.push(self.rollout(live).await);
         let run = self.engine.workers.run(&live.run).await;
         let run = asked("run", &format!("run {}", live.run), "nobody knows what trained the model", run);
@@ -315,6 +314,15 @@ impl Driver {
         let label = if command.progress(Stage::Label).done() { ", labelled" } else { ", not labelled" };
         let found = format!("{commit} of pull request {number}, {state}{label}; by /{verb} {}", command.id);
         judged("commit", found, wrong, "what is live is not what the default branch has")
+    }
+}
+
+/// Whether the live revision answers, as far as its keeper knows.
+fn answering(found: String, live: &Revision) -> Link {
+    match (live.unanswered.as_str(), live.state.as_str()) {
+        ("", "ready") => Link::holds("revision", found),
+        ("", state) => judged("revision", found, vec![format!("it is {state}")], "it may not answer"),
+        (why, _) => judged("revision", found, vec![format!("does not answer: {why}")], "predictions fail"),
     }
 }
 

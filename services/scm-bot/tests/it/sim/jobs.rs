@@ -72,6 +72,8 @@ pub(crate) struct Jobs {
     pub(crate) takes: BTreeMap<&'static str, Duration>,
     /// Someone asked for work under an id that exists with other content.
     pub(crate) conflicts: Vec<String>,
+    /// What the serving template of a rollout's commit says beyond what all say, by revision.
+    pub(crate) templates: BTreeMap<String, String>,
 }
 
 impl Default for Jobs {
@@ -96,6 +98,7 @@ impl Default for Jobs {
             failing: BTreeMap::new(),
             takes: takes.map(|(what, millis)| (what, Duration::from_millis(millis))).into(),
             conflicts: Vec::new(),
+            templates: BTreeMap::new(),
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Service {
     pub(crate) fences: Vec<u64>,
     /// Rollouts that began while their command did not hold the lock.
     pub(crate) overlaps: Vec<String>,
+    /// Why what is live does not answer.
+    pub(crate) unanswered: String,
     /// Share of the revision under way, percent.
     pub(crate) canary: Option<(String, u8)>,
 }

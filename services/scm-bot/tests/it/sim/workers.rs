@@ -85,7 +85,12 @@ fn revisions_of(jobs: &Jobs, target: &str) -> Vec<Revision> {
             run: record.as_ref().map_or_else(String::new, |record| record.run.clone()),
             rollout: rollout.clone(),
             commit: record.as_ref().map_or_else(String::new, |record| record.source.commit.clone()),
-            manifest: format!("kind: InferenceService # {name}\n"),
+            manifest: format!(
+                "kind: InferenceService # {}\n{}",
+                record.as_ref().map_or("", |record| &record.model.uri),
+                jobs.templates.get(name).map_or("", String::as_str)
+            ),
+            unanswered: if service.live.as_ref() == Some(name) { service.unanswered.clone() } else { String::new() },
         }
     });
     shown.collect()
@@ -237,6 +242,7 @@ impl Workers for SimWorkers {
                 model: revision.model,
                 commit: revision.commit,
                 run: revision.run,
+                unanswered: revision.unanswered,
             }))
         })
         .await

@@ -183,3 +183,37 @@ fn what_was_skipped_by_name_is_not_fallen_back_to() {
     assert_eq!(reason(&none), Reason::NotFound, "{none:#?}");
     assert_eq!(live(&sim, PRODUCTION), "iris-00004");
 }
+
+#[test]
+fn a_bad_serving_template_is_undone_though_the_model_stays_the_same() {
+    let mut sim = two_deployed();
+    sim.told(3, "boss", "/build_run");
+    unmerged(&mut sim, 3, "/deploy --force");
+    unmerged(&mut sim, 3, "/deploy --force");
+    sim.look(|state| state.hub.merge_refusal = None);
+    assert_eq!(live(&sim, PRODUCTION), "iris-00004");
+    sim.look(|state| state.jobs.templates.insert("iris-00004".into(), "  minReplicas: 0\n".into()));
+    let brought = |command: &Command| command.lineage.restored.as_ref().map(|restored| restored.revision.clone());
+    let back = sim.told(3, "boss", "/rollback");
+    assert_eq!((back.state, brought(&back).as_deref()), (State::Succeeded, Some("iris-00003")), "{back:#?}");
+    assert_eq!(live(&sim, PRODUCTION), "iris-00005");
+    // What is served the same way would change nothing: it is passed over.
+    let again = sim.told(3, "boss", "/deploy --force");
+    assert_eq!(again.lineage.revision, "iris-00006");
+    let back = sim.told(3, "boss", "/rollback");
+    assert_eq!((back.state, brought(&back).as_deref()), (State::Succeeded, Some("iris-00002")), "{back:#?}");
+}
+
+#[test]
+fn what_is_live_and_does_not_answer_is_not_called_good() {
+    let mut sim = two_deployed();
+    let why = sim.told(2, "boss", "/why").answer;
+    assert!(why.contains("✓") && !why.contains("does not answer"), "{why}");
+    let cause = "its model server cannot be started: there is no model at file:///models/r-1";
+    sim.look(|state| state.jobs.services.get_mut(PRODUCTION).unwrap().unanswered = cause.into());
+    let why = sim.told(2, "boss", "/why").answer;
+    assert!(why.contains("iris-00002 gets 100 % of the traffic, but does not answer: its model server"), "{why}");
+    assert!(why.contains("predictions fail") && !why.contains("every link holds"), "{why}");
+    let status = sim.told(2, "boss", "/status").answer;
+    assert!(status.contains("Live in production, **but does not answer** (its model server cannot be"), "{status}");
+}

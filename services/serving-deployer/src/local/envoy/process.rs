@@ -1,9 +1,9 @@
-//! The process of Envoy: its port, its start, and its next start when it dies.
+//! The process of Envoy: its port, its start, and its next start when it dies or hangs.
 
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,6 +13,13 @@ use tokio::time::Instant;
 
 use super::{Envoy, POLL};
 use crate::local::orphan;
+
+/// Between two questions whether it is there. How long it may take to say so is the admin client's limit.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// Missed in a row, it hangs: nobody gets predictions until another one runs.
+const MISSES: u32 = 3;
+/// The same before its first answer: on a busy machine it takes its time to start.
+const START_MISSES: u32 = 15;
 
 impl Envoy {
     /// The address that was asked for. Port 0: the one of the last time, or else a free one.
@@ -52,7 +59,24 @@ impl Envoy {
         self.folder.join("envoy.log")
     }
 
-    /// Starts it again whenever it ends.
+    /// Returns when it answers no more questions.
+    async fn until_hung(&self) {
+        let (mut missed, mut most) = (0, START_MISSES);
+        while missed < most {
+            tokio::time::sleep(ASK_EVERY).await;
+            let answers = self.admin.answers().await;
+            self.away.store(!answers, Ordering::Relaxed);
+            match answers {
+                true => (missed, most) = (0, MISSES),
+                false => {
+                    missed += 1;
+                    tracing::warn!(missed, "envoy does not answer");
+                }
+            }
+        }
+    }
+
+    /// Starts it again whenever it ends or hangs.
     pub(super) async fn keep(self: Arc<Self>, mut child: Child) {
         let mut pause = Duration::ZERO;
         loop {
@@ -60,6 +84,10 @@ impl Envoy {
             tokio::select! {
                 ended = child.wait() => {
                     tracing::error!(how = ended.map(|e| e.describe()).unwrap_or_default(), "envoy ended, starting it again");
+                }
+                () = self.until_hung() => {
+                    tracing::error!("envoy hangs, ending it and starting it again");
+                    child.kill().await;
                 }
                 () = self.stop.cancelled() => {
                     child.terminate(Duration::from_secs(5)).await;

@@ -24,6 +24,8 @@ pub(super) struct Watched {
     pub(super) http: reqwest::Client,
     /// Between two probes of a server that was ready.
     pub(super) interval: Duration,
+    /// The router is gone: nobody gets what is answered any more.
+    pub(super) hurry: CancellationToken,
 }
 
 impl Watched {
@@ -47,7 +49,10 @@ impl Watched {
         match ended {
             Some(ended) => _ = server.send_replace(Server::Exited(how(ended))),
             None => {
-                child.terminate(PATIENCE).await;
+                tokio::select! {
+                    () = child.terminate(PATIENCE) => {}
+                    () = self.hurry.cancelled() => child.kill().await,
+                }
                 self.forget();
             }
         }

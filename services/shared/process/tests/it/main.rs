@@ -156,3 +156,29 @@ async fn what_leaves_its_session_ends_with_the_sandbox() {
         tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn what_runs_in_a_sandbox_is_asked_to_end() {
+    let sandbox = Sandbox::detect().await;
+    if sandbox == Sandbox::None {
+        eprintln!("no sandbox on this machine");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    // Ends by itself once it was asked, and has something to say first.
+    let script = "trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.1; done";
+    let command = Command::new("sh").args(["-c", script]).log(&log);
+    let confinement = Confinement { writable: &[folder.path()], network: true, ..Confinement::default() };
+    let mut child = sandbox.confine(command, &confinement).spawn().unwrap();
+    let says = async |text: &str| {
+        while !LogTail::read(&log, 100).contains(text) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), says("ready")).await.unwrap();
+    child.terminate(Duration::from_secs(60)).await;
+    // The shell may say of its sleep that it was ended.
+    assert!(LogTail::read(&log, 100).ends_with("asked\n"), "{}", LogTail::read(&log, 100));
+    assert!(child.wait().await.unwrap().success());
+}
