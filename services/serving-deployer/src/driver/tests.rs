@@ -138,7 +138,7 @@ async fn two_revisions(folder: &Path, outside: &Arc<Outside>, stage: Stage) -> A
         router: Arc::new(Fake(Arc::clone(outside))),
         prober: Arc::new(Fake(Arc::clone(outside))),
         functions: Arc::new(Fake(Arc::clone(outside))),
-        store: Store::open(&format!("file://{}", folder.display())).unwrap(),
+        store: Store::open(format!("file://{}", folder.display())).unwrap(),
         clock: Arc::new(SystemClock),
         tracer: Tracer::disabled(),
     };

@@ -23,6 +23,9 @@ use crate::{local::jail, settings::Isolation};
 /// Cleaning takes at most half of this.
 const CLEANED: Duration = Duration::from_secs(120);
 
+/// Between two looks whether somebody builds.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// A store with a driver that works.
 #[derive(Debug, Clone)]
 pub(super) struct Storage {
@@ -33,6 +36,8 @@ pub(super) struct Storage {
     walled: bool,
     /// Killed builds may have left working containers.
     dirty: Arc<AtomicBool>,
+    /// Somebody tries again until it can be cleaned.
+    waits: Arc<AtomicBool>,
 }
 
 /// Held while a build uses the store; the kernel frees it with the process.
@@ -74,7 +79,7 @@ impl Storage {
                 std::fs::create_dir_all(&part).map_err(|error| format!("cannot make {}: {error}", part.display()))?;
             }
             let dirty = Arc::new(AtomicBool::new(true));
-            let storage = Self { program, driver, folder: Arc::new(folder), walled, dirty };
+            let storage = Self { program, driver, folder: Arc::new(folder), walled, dirty, waits: Arc::default() };
             match probe::ask(storage.command(View::default()).await.arg("info")).await {
                 Ok(_) => {
                     storage.clean().await;
@@ -125,18 +130,35 @@ impl Storage {
         self.dirty.store(true, Ordering::Release);
     }
 
-    /// Removes the working containers that killed builds left, as soon as nobody builds in this store.
+    /// Removes the working containers that killed builds left: now, or as soon as nobody builds in this store.
     pub(super) async fn clean(&self) {
-        if !self.dirty.load(Ordering::Acquire) {
+        if self.try_clean().await || self.waits.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Ok(lock) = File::create(self.folder.join("kfops.lock")) else { return };
+        let storage = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                if storage.try_clean().await {
+                    break;
+                }
+            }
+            storage.waits.store(false, Ordering::Release);
+        });
+    }
+
+    /// Whether that was all that can be done; false while somebody builds.
+    async fn try_clean(&self) -> bool {
+        if !self.dirty.load(Ordering::Acquire) {
+            return true;
+        }
+        let Ok(lock) = File::create(self.folder.join("kfops.lock")) else { return true };
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) => return false,
             Err(TryLockError::Error(error)) => {
                 tracing::warn!(%error, "layer store not cleaned");
-                return;
+                return true;
             }
         }
         let arguments: &[&str] = if self.program == "podman" { &["rm", "--all", "--force"] } else { &["rm", "--all"] };
@@ -146,5 +168,6 @@ impl Storage {
             Ok(ended) => tracing::warn!(outcome = ended.describe(), output = ended.output, "layer store not cleaned"),
             Err(failure) => tracing::warn!(%failure, "layer store not cleaned"),
         }
+        true
     }
 }
