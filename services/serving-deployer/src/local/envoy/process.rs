@@ -18,8 +18,8 @@ use crate::local::orphan;
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Missed in a row, it hangs: nobody gets predictions until another one runs.
 const MISSES: u32 = 3;
-/// The same before its first answer: on a busy machine it takes its time to start.
-const START_MISSES: u32 = 15;
+/// Before its first answer it is given this long: on a busy machine it takes its time to start.
+const START: Duration = Duration::from_secs(40);
 
 impl Envoy {
     /// The address that was asked for. Port 0: the one of the last time, or else a free one.
@@ -61,13 +61,13 @@ impl Envoy {
 
     /// Returns when it answers no more questions.
     async fn until_hung(&self) {
-        let (mut missed, mut most) = (0, START_MISSES);
-        while missed < most {
+        let (mut missed, mut answered, began) = (0, false, Instant::now());
+        while missed < MISSES || !answered && began.elapsed() < START {
             tokio::time::sleep(ASK_EVERY).await;
             let answers = self.admin.answers().await;
             self.away.store(!answers, Ordering::Relaxed);
             match answers {
-                true => (missed, most) = (0, MISSES),
+                true => (missed, answered) = (0, true),
                 false => {
                     missed += 1;
                     tracing::warn!(missed, "envoy does not answer");
