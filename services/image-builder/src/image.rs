@@ -212,8 +212,7 @@ impl ImageWork<'_> {
 
     /// As it stands.
     async fn result(&self) -> Result<ImageResult, Failure> {
-        let build = self.engine.builds.get(&self.build.id).await?;
-        build.results.get(self.index).cloned().ok_or_else(|| Failure::internal("an image without a result"))
+        self.own(&self.engine.builds.get(&self.build.id).await?)
     }
 
     async fn update(&self, change: impl FnOnce(&mut ImageResult) + Send + 'static) -> Result<ImageResult, Failure> {
@@ -228,7 +227,11 @@ impl ImageWork<'_> {
                 }
             })
             .await?;
-        build.results.get(index).cloned().ok_or_else(|| Failure::internal("an image without a result"))
+        self.own(&build)
+    }
+
+    fn own(&self, build: &Build) -> Result<ImageResult, Failure> {
+        build.results.get(self.index).cloned().ok_or_else(|| Failure::internal("an image without a result"))
     }
 
     async fn upload(&self, log: &Path, key: &str) {
