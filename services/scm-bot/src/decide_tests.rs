@@ -6,7 +6,10 @@ use kfops_core::{Failure, TraceContext};
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Origin, PullRequest, Repository};
+use crate::{
+    command::{Origin, PullRequest, Repository},
+    samples,
+};
 
 fn command(verb: Verb) -> Command {
     let repository = Repository::parse("o/r").unwrap();
@@ -15,19 +18,7 @@ fn command(verb: Verb) -> Command {
 }
 
 fn pull() -> PullRequest {
-    PullRequest {
-        head: "a".repeat(40),
-        author: String::new(),
-        base: "main".into(),
-        open: true,
-        merged: false,
-        fork: false,
-        draft: false,
-        mergeable: Some(true),
-        merge_state: crate::command::MergeState::Free,
-        merge_commit: None,
-        seen: UNIX_EPOCH,
-    }
+    PullRequest { head: "a".repeat(40), ..samples::pull() }
 }
 
 /// What the world does between two decisions.

@@ -6,23 +6,10 @@ use kfops_core::TraceContext;
 use kfops_project::{Policy, Rule};
 
 use super::*;
-use crate::command::{Model, Origin, Repository};
-
-fn pull() -> PullRequest {
-    PullRequest {
-        head: "3f2c1e7".repeat(6)[..40].to_owned(),
-        author: String::new(),
-        base: "main".into(),
-        open: true,
-        merged: false,
-        fork: false,
-        draft: false,
-        mergeable: Some(true),
-        merge_state: crate::command::MergeState::Free,
-        merge_commit: None,
-        seen: UNIX_EPOCH,
-    }
-}
+use crate::{
+    command::{Model, Origin, Repository},
+    samples::pull,
+};
 
 fn command(verb: Verb) -> Command {
     let on = (Repository::parse("o/r").unwrap(), 1);

@@ -26,6 +26,8 @@ pub mod push;
 mod recovery;
 pub mod report;
 pub mod repository;
+#[cfg(test)]
+mod samples;
 mod service;
 mod settings;
 pub mod step;

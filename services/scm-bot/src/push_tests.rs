@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     command::{Origin, PullRequest, State},
     decide::{Action, Observed, decide},
+    samples,
     step::StepState,
     verb::Verb,
 };
@@ -31,19 +32,8 @@ fn command(verb: Verb, written: Option<u64>, bound: Option<&str>) -> Command {
     let trace = TraceContext::from_random([1; 24]);
     let mut command = Command::new("c-1".into(), verb, on, "ann".into(), Origin::Api, trace, at(written.unwrap_or(10)));
     command.written = written.map(at);
-    command.pull = bound.map(|head| PullRequest {
-        head: head.into(),
-        author: "ann".into(),
-        base: "main".into(),
-        open: true,
-        merged: false,
-        fork: false,
-        draft: false,
-        mergeable: Some(true),
-        merge_state: crate::command::MergeState::Free,
-        merge_commit: None,
-        seen: at(10),
-    });
+    command.pull =
+        bound.map(|head| PullRequest { head: head.into(), author: "ann".into(), seen: at(10), ..samples::pull() });
     command
 }
 

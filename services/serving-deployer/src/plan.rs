@@ -176,4 +176,4 @@ fn not_ready(rollout: &Rollout, cause: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

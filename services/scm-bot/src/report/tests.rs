@@ -6,7 +6,8 @@ use kfops_core::{Failure, Reason, TraceContext};
 
 use super::*;
 use crate::{
-    command::{Command, Model, Origin, PullRequest, Replaced, Repository, Restored, State},
+    command::{Command, Model, Origin, Replaced, Repository, Restored, State},
+    samples,
     step::{Stage, Step, StepState},
     verb::Verb,
 };
@@ -19,19 +20,7 @@ fn command(verb: Verb) -> Command {
     let on = (Repository::parse("o/r").unwrap(), 1);
     let trace = TraceContext::from_random([1; 24]);
     let mut command = Command::new("c-1".into(), verb, on, "author".into(), Origin::Api, trace, at(0));
-    command.pull = Some(PullRequest {
-        head: "3f2c1e7".repeat(6)[..40].to_owned(),
-        author: String::new(),
-        base: "main".into(),
-        open: true,
-        merged: false,
-        fork: false,
-        draft: false,
-        mergeable: Some(true),
-        merge_state: crate::command::MergeState::Free,
-        merge_commit: None,
-        seen: at(0),
-    });
+    command.pull = Some(samples::pull());
     command.state = State::Running;
     command
 }

@@ -18,8 +18,9 @@ use serde_json::Value;
 use super::*;
 use crate::{
     gate::Counters,
+    plan::tests::request,
     ports::{Answer, DeploymentFunctions, Probe, Prober, Router, Runtime, Target},
-    rollout::{Request, Source, State, Strategy},
+    rollout::State,
     service::{Model, Predictor, Protocol, Revision, RevisionKey, RevisionState, ServiceName},
     template::Inputs,
 };
@@ -144,28 +145,13 @@ async fn two_revisions(folder: &Path, outside: &Arc<Outside>, stage: Stage) -> A
     };
     let (rollouts, services) = (Table::open(&folder.join("db")).unwrap(), Table::open(&folder.join("db")).unwrap());
     let name = ServiceName { namespace: "team".into(), name: "iris".into() };
-    let mut service = InferenceService::new(name.clone());
+    let mut service = InferenceService::new(name);
     service.live = "iris-00001".into();
     service.revisions.push(revision("iris-00001", RevisionState::Ready, Some(50)));
     service.revisions.push(revision("iris-00002", RevisionState::Starting, Some(50)));
     services.create(service).await.unwrap();
     outside.running.lock().unwrap().extend(["iris-00001".to_owned(), "iris-00002".to_owned()]);
-    let request = Request {
-        service: name,
-        source: Source {
-            key: "k".into(),
-            digest: kfops_core::Digest::of(b""),
-            commit: String::new(),
-            repository: String::new(),
-        },
-        template: "t".into(),
-        sample: String::new(),
-        golden: String::new(),
-        model: Model { uri: "file:///m".into(), digest: String::new(), size_bytes: 0 },
-        run: String::new(),
-        strategy: Strategy { canary: vec![50], ..Strategy::default() },
-        fence: 0,
-    };
+    let request = request(&[50]);
     let now = SystemTime::now();
     let mut rollout = Rollout::new("two".into(), request, None, now);
     (rollout.previous, rollout.revision, rollout.state) = ("iris-00001".into(), "iris-00002".into(), State::Running);

@@ -8,8 +8,8 @@ use crate::{
     service::{Model, ServiceName},
 };
 
-fn rollout(canary: &[u8], previous: &str) -> Rollout {
-    let request = Request {
+pub(crate) fn request(canary: &[u8]) -> Request {
+    Request {
         service: ServiceName { namespace: "team".into(), name: "iris".into() },
         source: Source {
             key: "k".into(),
@@ -24,8 +24,11 @@ fn rollout(canary: &[u8], previous: &str) -> Rollout {
         run: String::new(),
         strategy: Shifting { canary: canary.to_vec(), ..Shifting::default() },
         fence: 0,
-    };
-    let mut rollout = Rollout::new("r".into(), request, None, SystemTime::UNIX_EPOCH);
+    }
+}
+
+fn rollout(canary: &[u8], previous: &str) -> Rollout {
+    let mut rollout = Rollout::new("r".into(), request(canary), None, SystemTime::UNIX_EPOCH);
     rollout.previous = previous.into();
     rollout
 }
