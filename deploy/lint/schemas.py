@@ -1,7 +1,7 @@
 """Schemas for kubeconform, strict ones: a field that is in no schema is refused, where the API server would drop it in silence.
 
 schemas.py FOLDER SWAGGER CRD-FILE...: from Kubernetes' own OpenAPI (version 2) and from custom resource definitions. One file per
-kind and version: GROUP_VERSION_KIND.json, the group of the core being empty, the kind in small letters.
+kind and version: GROUP_VERSION_KIND.json, the core's group being its version (v1), as kubeconform has it, the kind in small letters.
 """
 import json
 import pathlib
@@ -57,7 +57,7 @@ def closed(schema, definitions):
 
 
 def write(folder, group, version, kind, schema):
-    (folder / f"{group}_{version}_{kind.lower()}.json").write_text(json.dumps(schema, separators=(",", ":")))
+    (folder / f"{group or version}_{version}_{kind.lower()}.json").write_text(json.dumps(schema, separators=(",", ":")))
 
 
 def main():
