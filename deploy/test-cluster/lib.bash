@@ -56,7 +56,8 @@ alive() {
   [ -f "$state/pid/$1" ] && read -r id time <"$state/pid/$1" && [ -n "$time" ] && [ "$(start_time "$id")" = "$time" ]
 }
 # start NAME PROGRAM...: in the background, unless it runs: in the cgroup, its id kept before it does anything.
-# NAME's log is $state/log/NAME.log. It goes on when whoever started it is gone.
+# NAME's log is $state/log/NAME.log. It goes on when whoever started it is gone. It goes before what else the machine does, compilers
+# for instance: an API server that answers late fails everything.
 start() {
   local name=$1
   shift
@@ -66,6 +67,7 @@ start() {
     echo $$ >"$1"
     echo "$$ $(sed "s/.*) //" /proc/$$/stat | cut -d" " -f20)" >"$2"
     shift 2
+    echo -10 2>/dev/null >/proc/self/autogroup || true
     exec "$@"' start "$processes/$cgroup/node/cgroup.procs" "$state/pid/$name" "$@" \
     >>"$state/log/$name.log" 2>&1 </dev/null 9>&- &
 }

@@ -25,6 +25,8 @@ for item in yaml.safe_load_all(sys.stdin):
             pod = item["spec"]["template"]["spec"]
             pod["containers"] = [c for c in pod["containers"] if c["name"] != "kube-rbac-proxy"]
             for container in pod["containers"]:
+                # There is one of it, which would end whenever the machine is too busy to renew its lease.
+                container["args"] = [a for a in container.get("args", []) if a != "--leader-elect"]
                 for probe, period in ("livenessProbe", 10), ("readinessProbe", 1):
                     if probe in container:
                         container[probe] |= {"initialDelaySeconds": 1, "periodSeconds": period, "failureThreshold": 30}
