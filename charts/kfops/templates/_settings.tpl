@@ -81,6 +81,7 @@ buildkit:
   image: {{ .Values.builds.image | quote }}
   fetcher:
     image: {{ include "kfops.image" (dict "root" . "name" "image-builder") | quote }}
+    command: [/usr/bin/kfops-image-builder]
   service_account: kfops-build
   {{- with include "kfops.registrySecret" . }}
   registry_secret: {{ . }}
