@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 REPORT ?=
 DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
 
-.PHONY: help demo test sim lint bench bench-webhooks bench-commands fuzz install build setup schema cluster-up cluster-down test-cluster
+.PHONY: help demo test sim lint bench bench-webhooks bench-commands fuzz install build setup schema cluster-up cluster-down test-cluster lint-chart
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -56,8 +56,13 @@ cluster-down: ## its end; programs and images stay in the cache
 	deploy/test-cluster/down
 
 test-cluster: ## proofs that it is one (SUITES="kubernetes network-policies s3 istio kserve buildkit"), then the crates' tests against it (CRATES)
+	deploy/lint/chart
 	deploy/test-cluster/prove $(SUITES)
 	deploy/test-cluster/test $(CRATES)
+
+lint-chart: ## charts/kfops with several values files; against the test cluster's API server too where there is one (helm is compiled first: minutes)
+	deploy/test-cluster/build helm
+	deploy/lint/chart
 
 install: setup ## kfc into ~/.cargo/bin, optimised
 	cargo install --locked --path services/kfc
