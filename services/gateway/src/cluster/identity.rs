@@ -1,6 +1,9 @@
 //! Identities and rights of the cluster's users.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use http::HeaderMap;
 use k8s_openapi::api::{
@@ -102,7 +105,7 @@ impl Identity {
         if token.expose_secret().len() > LONGEST_TOKEN {
             return Err(unknown());
         }
-        if let Some(user) = self.users.get(&digest) {
+        if let Some(user) = self.users.get(&digest, Instant::now()) {
             return user.ok_or_else(unknown);
         }
         let spec = TokenReviewSpec {
@@ -121,18 +124,18 @@ impl Identity {
                 extra: user.extra.unwrap_or_default(),
             })
         });
-        self.users.put(digest, user.clone());
+        self.users.put(digest, user.clone(), Instant::now());
         user.ok_or_else(unknown)
     }
 
     /// Whether RBAC lets that user.
     pub(crate) async fn may(&self, user: &ClusterUser, right: &Right) -> Result<(), Failure> {
         let question = (user.clone(), right.clone());
-        let answer = match self.rights.get(&question) {
+        let answer = match self.rights.get(&question, Instant::now()) {
             Some(answer) => answer,
             None => {
                 let answer = self.review(user, right).await?;
-                self.rights.put(question, answer.clone());
+                self.rights.put(question, answer.clone(), Instant::now());
                 answer
             }
         };

@@ -4,10 +4,8 @@ use std::{
     collections::HashMap,
     hash::Hash,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use tokio::time::Instant;
 
 /// Most answers kept.
 const MOST: usize = 4096;
@@ -23,14 +21,13 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         Self { life, answers: Mutex::default() }
     }
 
-    pub(super) fn get(&self, question: &K) -> Option<V> {
+    pub(super) fn get(&self, question: &K, now: Instant) -> Option<V> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.get(question).filter(|(until, _)| *until > Instant::now()).map(|(_, answer)| answer.clone())
+        answers.get(question).filter(|(until, _)| *until > now).map(|(_, answer)| answer.clone())
     }
 
     /// Kept unless there are too many that still hold.
-    pub(super) fn put(&self, question: K, answer: V) {
-        let now = Instant::now();
+    pub(super) fn put(&self, question: K, answer: V, now: Instant) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.len() >= MOST {
             answers.retain(|_, (until, _)| *until > now);
@@ -45,19 +42,19 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn forgets_in_time_and_stays_small() {
-        let recent = Recent::new(Duration::from_secs(10));
-        recent.put(0, "a");
-        assert_eq!(recent.get(&0), Some("a"));
+    #[test]
+    fn forgets_in_time_and_stays_small() {
+        let (recent, now) = (Recent::new(Duration::from_secs(10)), Instant::now());
+        recent.put(0, "a", now);
+        assert_eq!(recent.get(&0, now), Some("a"));
         for n in 1..2 * MOST {
-            recent.put(n, "b");
+            recent.put(n, "b", now);
         }
         assert_eq!(recent.answers.lock().unwrap().len(), MOST);
-        tokio::time::advance(Duration::from_secs(11)).await;
-        assert_eq!(recent.get(&0), None);
-        recent.put(0, "c");
-        assert_eq!(recent.get(&0), Some("c"));
+        let later = now + Duration::from_secs(11);
+        assert_eq!(recent.get(&0, later), None);
+        recent.put(MOST, "c", later);
+        assert_eq!(recent.get(&MOST, later), Some("c"));
         assert_eq!(recent.answers.lock().unwrap().len(), 1);
     }
 }
