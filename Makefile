@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 REPORT ?=
 DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
 
-.PHONY: help demo test sim lint bench bench-webhooks bench-commands fuzz install build setup schema cluster-up cluster-down test-cluster
+.PHONY: help demo images test sim lint bench bench-webhooks bench-commands fuzz install build setup schema cluster-up cluster-down test-cluster
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ cluster-down: ## its end; programs and images stay in the cache
 test-cluster: ## proofs that it is one (SUITES="kubernetes network-policies s3 istio kserve buildkit"), then the crates' tests against it (CRATES)
 	deploy/test-cluster/prove $(SUITES)
 	deploy/test-cluster/test $(CRATES)
+
+images: setup ## one small OCI image per service, into the cache (IMAGES_TO=REGISTRY/FOLDER pushes them, IMAGES_TAG, IMAGES_PROFILE=dev)
+	deploy/images/build $(SERVICES)
 
 install: setup ## kfc into ~/.cargo/bin, optimised
 	cargo install --locked --path services/kfc

@@ -40,8 +40,9 @@ pub enum GatewayError {
 
 impl Service {
     /// Checks the settings; connects to the cluster when it is first asked something.
-    pub async fn build(settings: Settings, ports: Ports) -> Result<Self, Failure> {
+    pub async fn build(mut settings: Settings, ports: Ports) -> Result<Self, Failure> {
         settings.validate()?;
+        settings.webhook.read_secrets()?;
         let identity = match &settings.api.cluster {
             Some(cluster) => Some(Arc::new(Identity::new(cluster).await?)),
             None => None,

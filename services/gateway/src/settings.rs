@@ -1,6 +1,6 @@
 //! Settings of the gateway.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
 use kfops_core::{Failure, Reason};
 use kfops_kube::KubernetesSettings;
@@ -37,8 +37,10 @@ pub struct Settings {
 #[serde(deny_unknown_fields, default)]
 pub struct WebhookSettings {
     /// The webhook's secrets; a delivery signed with any of them is taken, so that a secret can be changed.
-    /// At least one is needed.
+    /// At least one is needed, here or in `secret_files`.
     pub secrets: Vec<Secret>,
+    /// Files with one secret each, e.g. of a mounted Secret; read at the start. Space around the secret does not count.
+    pub secret_files: Vec<PathBuf>,
     /// Largest body, in bytes. GitHub sends at most 25 MB.
     pub max_body: usize,
     /// Bytes of all bodies that are held in memory at the same time.
@@ -150,6 +152,7 @@ impl Default for WebhookSettings {
     fn default() -> Self {
         Self {
             secrets: Vec::new(),
+            secret_files: Vec::new(),
             max_body: 25 << 20,
             max_memory: 256 << 20,
             max_concurrent: 256,
@@ -219,11 +222,29 @@ impl ClusterSettings {
     }
 }
 
+impl WebhookSettings {
+    /// The secrets of the files join the others.
+    pub(crate) fn read_secrets(&mut self) -> Result<(), Failure> {
+        for file in &self.secret_files {
+            let wrong = |what: String| {
+                let said = format!("webhook.secret_files: {}: {what}", file.display());
+                Failure::new(Reason::InvalidArgument, said).on("webhook.secret_files")
+            };
+            let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+            if text.trim().is_empty() {
+                return Err(wrong("the file is empty".into()));
+            }
+            self.secrets.push(Secret::new(text.trim()));
+        }
+        Ok(())
+    }
+}
+
 impl Settings {
     /// Everything that the types cannot say.
     pub fn validate(&self) -> Result<(), Failure> {
         let wrong = |key: &str, message: String| Err(Failure::new(Reason::InvalidArgument, message).on(key));
-        if self.webhook.secrets.is_empty() {
+        if self.webhook.secrets.is_empty() && self.webhook.secret_files.is_empty() {
             return wrong(
                 "webhook.secrets",
                 "webhook.secrets is empty: set at least one, the same as in the webhook on GitHub".into(),
@@ -321,6 +342,19 @@ mod tests {
         settings.validate().unwrap();
         assert!(!format!("{settings:?}").contains("s3cret"));
         assert!(!serde_json::to_string(&settings).unwrap().contains("s3cret"));
+    }
+
+    #[test]
+    fn secrets_may_lie_in_files() {
+        let file = std::env::temp_dir().join(format!("kfops-webhook-secret-{}", std::process::id()));
+        let mut webhook = WebhookSettings { secret_files: vec![file.clone()], ..WebhookSettings::default() };
+        assert!(webhook.read_secrets().unwrap_err().message.contains("kfops-webhook-secret"));
+        std::fs::write(&file, "\n").unwrap();
+        assert!(webhook.read_secrets().unwrap_err().message.contains("empty"));
+        std::fs::write(&file, "It's a Secret to Everybody\n").unwrap();
+        webhook.read_secrets().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(webhook.secrets[0].bytes(), b"It's a Secret to Everybody");
     }
 
     #[test]

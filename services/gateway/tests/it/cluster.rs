@@ -80,7 +80,7 @@ impl Cluster {
     }
 
     fn create(&self, id: &str) -> RequestBuilder {
-        let body = json!({"repository": "team/iris", "pullRequest": 1, "verb": "plan"});
+        let body = json!({"repository": "team/iris", "pullRequest": 1, "verb": "VERB_PLAN"});
         CLIENT.post(self.gateway.url(&format!("/v1/commands?commandId={id}"))).json(&body)
     }
 
