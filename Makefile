@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 REPORT ?=
 DEMO_ARGS = $(if $(REPORT),--report $(abspath $(REPORT)))
 
-.PHONY: help demo test sim lint bench bench-webhooks bench-commands fuzz install build setup schema cluster-up cluster-down test-cluster lint-chart
+.PHONY: help demo images test sim lint bench bench-webhooks bench-commands fuzz install build setup schema cluster-up cluster-down test-cluster lint-chart
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ test-cluster: ## proofs that it is one (SUITES="kubernetes network-policies s3 i
 lint-chart: ## charts/kfops with several values files; against the test cluster's API server too where there is one (helm is compiled first: minutes)
 	deploy/test-cluster/build helm
 	deploy/lint/chart
+
+images: setup ## one small OCI image per service, into the cache (IMAGES_TO=REGISTRY/FOLDER pushes them, IMAGES_TAG, IMAGES_PROFILE=dev)
+	deploy/images/build $(SERVICES)
 
 install: setup ## kfc into ~/.cargo/bin, optimised
 	cargo install --locked --path services/kfc

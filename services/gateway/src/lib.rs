@@ -5,6 +5,7 @@
 mod access;
 mod answer;
 mod api;
+mod cluster;
 mod ports;
 mod rest;
 mod routes;
@@ -15,4 +16,4 @@ mod webhook;
 
 pub use ports::Ports;
 pub use service::{GatewayError, Service};
-pub use settings::{ApiSettings, ApiToken, Secret, Settings, WebhookSettings};
+pub use settings::{ApiSettings, ApiToken, ClusterSettings, Secret, Settings, WebhookSettings};

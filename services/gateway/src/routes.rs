@@ -19,7 +19,7 @@ use crate::{
 
 /// Everything behind the listener.
 pub(crate) struct App {
-    pub(crate) access: Access,
+    pub(crate) access: Arc<Access>,
     pub(crate) webhooks: Webhooks,
     pub(crate) rest: Rest,
     pub(crate) grpc: Arc<GrpcFace>,
@@ -54,7 +54,7 @@ impl App {
             _ => {}
         }
         let peer = request.extensions().get::<Peer>().copied();
-        let actor = match self.access.actor(peer, request.uri(), request.headers()) {
+        let actor = match self.access.actor(peer, request.uri(), request.headers()).await {
             Ok(actor) => actor,
             Err(failure) if grpc => return GrpcFace::refuse(&failure),
             Err(failure) => return answer::failure(&failure),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Access,
     api::{GrpcFace, Upstream},
+    cluster::Identity,
     ports::Ports,
     rest::Rest,
     routes::App,
@@ -23,6 +24,7 @@ use crate::{
 pub struct Service {
     settings: Settings,
     ports: Ports,
+    access: Arc<Access>,
 }
 
 /// The gateway could not be started or broke.
@@ -37,22 +39,28 @@ pub enum GatewayError {
 }
 
 impl Service {
-    /// Checks the settings.
-    pub async fn build(settings: Settings, ports: Ports) -> Result<Self, Failure> {
+    /// Checks the settings; connects to the cluster when it is first asked something.
+    pub async fn build(mut settings: Settings, ports: Ports) -> Result<Self, Failure> {
         settings.validate()?;
-        Upstream::new(&settings.scm_bot, ports.clone(), CancellationToken::new())?;
-        Ok(Self { settings, ports })
+        settings.webhook.read_secrets()?;
+        let identity = match &settings.api.cluster {
+            Some(cluster) => Some(Arc::new(Identity::new(cluster).await?)),
+            None => None,
+        };
+        let access = Arc::new(Access::new(&settings.api, identity));
+        Upstream::new(&settings.scm_bot, Arc::clone(&access), ports.clone(), CancellationToken::new())?;
+        Ok(Self { settings, ports, access })
     }
 
     /// Serves until the lifecycle stops, then lets requests under way finish.
     pub async fn serve(self, listener: TcpListener, lifecycle: Lifecycle) -> Result<(), GatewayError> {
-        let Self { settings, ports } = self;
+        let Self { settings, ports, access } = self;
         let pool = DescriptorPool::decode(kfops_proto::FILE_DESCRIPTOR_SET).map_err(Failure::internal)?;
-        let upstream = Upstream::new(&settings.scm_bot, ports.clone(), lifecycle.stopping())?;
+        let upstream = Upstream::new(&settings.scm_bot, Arc::clone(&access), ports.clone(), lifecycle.stopping())?;
         let (call, stream) = (settings.api.call_timeout.get(), settings.api.stream_timeout.get());
         let grpc = Arc::new(GrpcFace::new(&pool, upstream.clone(), call, stream).await?);
         let app = App {
-            access: Access::new(&settings.api),
+            access,
             webhooks: Webhooks::new(settings.webhook.clone(), upstream.clone(), ports, lifecycle.clone()),
             rest: Rest::new(&pool, upstream.clone(), &settings.api)?,
             grpc: Arc::clone(&grpc),

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -17,7 +18,13 @@ use tonic::{Code, Request, Status, client::Grpc, metadata::AsciiMetadataValue, t
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{bounded::bounded, codec::DynamicCodec};
-use crate::{access::Actor, ports::Ports};
+use crate::{
+    access::{Access, Actor},
+    ports::Ports,
+};
+
+/// Methods that change nothing.
+const READS: &[&str] = &["GetCommand", "ListCommands", "WatchCommand", "ReadCommandLog", "ListLocks"];
 
 /// A webhook whose signature was right.
 pub(crate) struct Delivery {
@@ -57,16 +64,22 @@ pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<DynamicMessage, Fail
 #[derive(Clone)]
 pub(crate) struct Upstream {
     channel: Channel,
+    access: Arc<Access>,
     ports: Ports,
     stopping: CancellationToken,
 }
 
 impl Upstream {
     /// Connects when it is first used.
-    pub(crate) fn new(address: &str, ports: Ports, stopping: CancellationToken) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        address: &str,
+        access: Arc<Access>,
+        ports: Ports,
+        stopping: CancellationToken,
+    ) -> Result<Self, Failure> {
         let channel = kfops_rpc::connect(address)
             .map_err(|error| Failure::new(Reason::InvalidArgument, error.to_string()).on("scm_bot"))?;
-        Ok(Self { channel, ports, stopping })
+        Ok(Self { channel, access, ports, stopping })
     }
 
     /// Hands a delivery over; Ok once it is stored durably. May be asked again: the delivery's id makes it one.
@@ -104,13 +117,14 @@ impl Upstream {
     /// One message, one answer. Every method of the contract may be asked again: ids make it one.
     pub(crate) async fn unary(&self, call: Call) -> Result<DynamicMessage, Failure> {
         let start = self.ports.clock.now();
+        let login = self.allow(&call).await?;
         // A command that is made here gets its trace here, whatever trace the client is in.
         let root = call.method.name().starts_with("Create").then(|| self.ports.new_trace());
         let path = path(&call.method)?;
         let ask = || async {
             let mut grpc = Grpc::new(self.channel.clone());
             ready(&mut grpc).await?;
-            let request = request(&call, root.as_ref())?;
+            let request = request(&call, login.clone(), root.as_ref());
             grpc.unary(request, path.clone(), DynamicCodec(call.method.output())).await
         };
         let response = within(call.deadline, kfops_rpc::retry_idempotent(ask)).await?.into_inner();
@@ -125,15 +139,29 @@ impl Upstream {
 
     /// One message, many answers. A failure that comes before the first answer is returned at once.
     pub(crate) async fn stream(&self, call: Call) -> Result<Messages, Failure> {
+        let login = self.allow(&call).await?;
         let mut grpc = Grpc::new(self.channel.clone());
         let path = path(&call.method)?;
         let open = async {
             ready(&mut grpc).await?;
-            grpc.server_streaming(request(&call, None)?, path, DynamicCodec(call.method.output())).await
+            grpc.server_streaming(request(&call, login, None), path, DynamicCodec(call.method.output())).await
         };
         let messages = open.await.map_err(|status| failure(&status))?.into_inner();
         let messages = messages.map(|message| message.map_err(|status| failure(&status))).boxed();
         Ok(bounded(messages, call.deadline, self.stopping.clone()))
+    }
+
+    /// Whether the caller may; who it is for scm-bot. Whoever only reads need not be known there.
+    async fn allow(&self, call: &Call) -> Result<Option<AsciiMetadataValue>, Failure> {
+        let name = call.message.get_field_by_name("name");
+        let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
+        self.access.may(&call.actor, call.method.name(), name).await?;
+        let login = match self.access.login(&call.actor) {
+            Ok(login) => AsciiMetadataValue::try_from(login).map_err(Failure::internal)?,
+            Err(_) if READS.contains(&call.method.name()) => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        Ok(Some(login))
     }
 
     fn record(&self, call: &Call, root: &TraceContext, start: SystemTime) {
@@ -150,7 +178,7 @@ impl Upstream {
                     .with("rpc.method", name.as_str())
             }
         };
-        self.ports.tracer.record(span.kind(Kind::Server).with("enduser.id", call.actor.0.as_str()));
+        self.ports.tracer.record(span.kind(Kind::Server).with("enduser.id", call.actor.user()));
     }
 }
 
@@ -159,12 +187,12 @@ fn path(method: &MethodDescriptor) -> Result<PathAndQuery, Failure> {
     path.parse().map_err(Failure::internal)
 }
 
-fn request(call: &Call, root: Option<&TraceContext>) -> Result<Request<DynamicMessage>, Status> {
+fn request(call: &Call, login: Option<AsciiMetadataValue>, root: Option<&TraceContext>) -> Request<DynamicMessage> {
     let mut request = kfops_rpc::request(call.message.clone(), root, call.deadline);
-    let actor =
-        AsciiMetadataValue::try_from(call.actor.0.as_str()).map_err(|_| Status::internal("the user is not ASCII"))?;
-    request.metadata_mut().insert("kfops-actor", actor);
-    Ok(request)
+    if let Some(login) = login {
+        request.metadata_mut().insert("kfops-actor", login);
+    }
+    request
 }
 
 async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Status> {

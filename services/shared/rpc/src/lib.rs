@@ -6,6 +6,7 @@ mod context;
 mod convert;
 mod lifecycle;
 mod measure;
+mod mesh;
 mod serve;
 mod status;
 
@@ -15,5 +16,6 @@ pub use convert::{
     failure_from_proto, failure_to_proto, reason_from_proto, reason_to_proto, time_from_proto, time_to_proto,
 };
 pub use lifecycle::{Lifecycle, stop_on_signals};
+pub use mesh::peer_principal;
 pub use serve::{ServeError, bind, serve};
 pub use status::{failure_of, status_of};
