@@ -134,12 +134,14 @@ impl Driver {
             new: Server::Absent,
             live: None,
             share: None,
+            doing: String::new(),
             verdict: self.watch.as_ref().map_or(Verdict::Hold, |watch| watch.verdict.clone()),
             elapsed: self.since(self.stage.1),
             ready_timeout: self.shared.settings.ready_timeout.get(),
         };
         if !rollout.revision.is_empty() {
             world.new = ports.runtime.observe(&rollout.key()).await;
+            world.doing = ports.runtime.doing(&rollout.key());
             let service = self.service(rollout).await?;
             world.share = service.revision(&rollout.revision).and_then(|r| r.percent);
         }
@@ -157,10 +159,14 @@ impl Driver {
                 let service = self.service(rollout).await?;
                 let revision = service.revision(&rollout.revision).ok_or_else(|| Failure::internal("no revision"))?;
                 model::verify(&self.shared.ports.store, &revision.model, &revision.run).await?;
-                let runtime = &self.shared.ports.runtime;
-                runtime.start(&rollout.request.service, &rollout.key(), &revision.predictor).await
+                self.shared.ports.runtime.start(&rollout.request.service, revision).await
             }
             Action::Wait => {
+                let doing = self.shared.ports.runtime.doing(&rollout.key());
+                let noted = rollout.steps.last().is_some_and(|step| step.message == doing);
+                if rollout.stage == Stage::Revision && !doing.is_empty() && !noted {
+                    self.change(move |r, now| r.note(doing, None, now)).await?;
+                }
                 tokio::time::sleep(TICK).await;
                 Ok(())
             }
