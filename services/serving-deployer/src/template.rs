@@ -13,9 +13,8 @@ const MAX_MANIFEST: usize = 32 << 10;
 /// Instructions that a template may take: loops in it end.
 const FUEL: u64 = 200_000;
 /// Keys of a predictor's model in the manner of KServe before 0.7.
-const OLD_KEYS: [&str; 10] = [
-    "sklearn", "xgboost", "lightgbm", "tensorflow", "pytorch", "triton", "onnx", "pmml", "paddle", "huggingface",
-];
+const OLD_KEYS: [&str; 10] =
+    ["sklearn", "xgboost", "lightgbm", "tensorflow", "pytorch", "triton", "onnx", "pmml", "paddle", "huggingface"];
 /// Schemes of object stores that KServe fetches models from, and of this machine.
 const SCHEMES: [&str; 8] = ["file", "s3", "gs", "hdfs", "https", "pvc", "hf", "oci"];
 
@@ -41,7 +40,8 @@ pub fn render(template: &str, inputs: &Inputs) -> Result<Value, Failure> {
     for (name, value) in [("storage_uri", &inputs.storage_uri), ("run_id", &inputs.run_id), ("commit", &inputs.commit)]
     {
         let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '/' | '.' | '_' | '-' | '~' | '+' | '=' | '%');
-        let rest = value.split_once("://").filter(|(scheme, _)| SCHEMES.contains(scheme)).map_or(&**value, |(_, rest)| rest);
+        let rest =
+            value.split_once("://").filter(|(scheme, _)| SCHEMES.contains(scheme)).map_or(&**value, |(_, rest)| rest);
         if let Some(c) = rest.chars().find(|c| !plain(*c)) {
             return Err(invalid(format!("{name} has the character {c:?}, which cannot be put into YAML safely")));
         }

@@ -17,7 +17,9 @@ pub(super) fn differences(applied: &Value, found: &InferenceService) -> Vec<Stri
     });
     let mut all = Vec::new();
     for part in ["/metadata/labels", "/metadata/annotations", "/spec"] {
-        let (Some(applied), found) = (applied.pointer(part), live.pointer(part).unwrap_or(&Value::Null)) else { continue };
+        let (Some(applied), found) = (applied.pointer(part), live.pointer(part).unwrap_or(&Value::Null)) else {
+            continue;
+        };
         let path: Vec<String> = part.split('/').skip(1).map(str::to_owned).collect();
         compare(&path, applied, found, &mut all);
     }

@@ -14,7 +14,8 @@ pub(super) struct Refused;
 #[async_trait]
 impl DeploymentFunctions for Refused {
     async fn call(&self, _: &Path, _: &Path, _: &Inputs) -> Result<Value, Failure> {
-        Err(Failure::new(Reason::TemplateInvalid, "deployment functions in Python run on one machine only")
-            .action("write the InferenceService as a YAML template: `/plan` of local mode prints what the function makes"))
+        Err(Failure::new(Reason::TemplateInvalid, "deployment functions in Python run on one machine only").action(
+            "write the InferenceService as a YAML template: `/plan` of local mode prints what the function makes",
+        ))
     }
 }

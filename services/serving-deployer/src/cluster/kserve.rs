@@ -156,13 +156,20 @@ impl Kserve {
         let failed = |kind: &'static str| move |error: kube::Error| kfops_kube::failure(&error, kind);
         let own = own.list(&every).await.map_err(failed("servingruntimes"))?;
         let all = all.list(&every).await.map_err(failed("clusterservingruntimes"))?;
-        let serving = |name: Option<String>, of_cluster, spec| Serving { name: name.unwrap_or_default(), of_cluster, spec };
+        let serving =
+            |name: Option<String>, of_cluster, spec| Serving { name: name.unwrap_or_default(), of_cluster, spec };
         let own = own.items.into_iter().map(|r| serving(r.metadata.name, false, r.spec));
         Ok(own.chain(all.items.into_iter().map(|r| serving(r.metadata.name, true, r.spec))).collect())
     }
 
     /// Applies an InferenceService. Without `force`, fields that somebody else owns are a failure that names the owner.
-    pub(super) async fn apply(&self, namespace: &str, object: &Value, force: bool, dry_run: bool) -> Result<(), Failure> {
+    pub(super) async fn apply(
+        &self,
+        namespace: &str,
+        object: &Value,
+        force: bool,
+        dry_run: bool,
+    ) -> Result<(), Failure> {
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let api = self.services_in(namespace);
         if !dry_run {

@@ -215,7 +215,8 @@ envoy_cluster_upstream_rq_time_bucket{cluster_name="outbound|80||iris-predictor.
 
     #[test]
     fn istios_metrics_are_read_where_envoy_has_none() {
-        let labels = r#"reporter="source",destination_service_name="iris-predictor",destination_service_namespace="team""#;
+        let labels =
+            r#"reporter="source",destination_service_name="iris-predictor",destination_service_namespace="team""#;
         let text = format!(
             "istio_requests_total{{{labels},response_code=\"200\"}} 40\n\
              istio_requests_total{{{labels},response_code=\"0\"}} 1\n\
@@ -231,7 +232,9 @@ envoy_cluster_upstream_rq_time_bucket{cluster_name="outbound|80||iris-predictor.
 
     #[test]
     fn counts_of_several_pods_are_added() {
-        let text = format!("envoy_cluster_upstream_rq_xx{{envoy_response_code_class=\"2\",envoy_cluster_name=\"outbound|80||{HOST}\"}} 5");
+        let text = format!(
+            "envoy_cluster_upstream_rq_xx{{envoy_response_code_class=\"2\",envoy_cluster_name=\"outbound|80||{HOST}\"}} 5"
+        );
         let mut all = Counted::default();
         all.add(count(&parse(&text), HOST));
         all.add(count(&parse(&text), HOST));

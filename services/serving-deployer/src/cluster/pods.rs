@@ -178,7 +178,8 @@ mod tests {
         let crash = json!({"containerStatuses": [container(SERVER, 2, waiting("CrashLoopBackOff"), crash)]});
         assert_eq!(text(crash), Some(("the model server ended with exit code 1".into(), AT_ONCE)));
 
-        let fetch = json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "Traceback\nno such bucket: b\n"}});
+        let fetch =
+            json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "Traceback\nno such bucket: b\n"}});
         let fetch = json!({"initContainerStatuses": [container(INITIALIZER, 0, fetch, json!({}))]});
         assert_eq!(text(fetch), Some(("the model cannot be fetched: no such bucket: b".into(), MOMENT)));
 
@@ -194,7 +195,8 @@ mod tests {
         let scheduled = json!([{"type": "PodScheduled", "status": "True"}]);
         let running = container(INITIALIZER, 0, json!({"running": {}}), json!({}));
         let waiting = container(SERVER, 0, json!({"waiting": {"reason": "PodInitializing"}}), json!({}));
-        let status = json!({"conditions": scheduled, "initContainerStatuses": [running], "containerStatuses": [waiting]});
+        let status =
+            json!({"conditions": scheduled, "initContainerStatuses": [running], "containerStatuses": [waiting]});
         assert_eq!(text(status.clone()), None);
         assert_eq!(doing(&pod(status)), "fetches the model");
     }

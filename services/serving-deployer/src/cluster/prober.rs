@@ -113,7 +113,9 @@ fn text(error: &reqwest::Error) -> String {
 pub(super) fn refusal(status: u16) -> Failure {
     let failure = |text: &str, action: &str| Failure::new(Reason::RouteFailed, text.to_owned()).action(action);
     match status {
-        401 => failure("the ingress gateway does not believe Kfops' token", "look at kserve.token_file and its audience"),
+        401 => {
+            failure("the ingress gateway does not believe Kfops' token", "look at kserve.token_file and its audience")
+        }
         403 => failure(
             "the ingress gateway refuses Kfops' own requests",
             "set kserve.token_file, and kserve.user where policies of the namespace admit its owner only",
@@ -138,7 +140,8 @@ mod tests {
             ..KserveSettings::default()
         };
         let ingress = Ingress::new(&settings).unwrap();
-        let (address, host) = ingress.address("https://models.example.com:8443/serving/a/b/v1/models/b:predict").unwrap();
+        let (address, host) =
+            ingress.address("https://models.example.com:8443/serving/a/b/v1/models/b:predict").unwrap();
         assert_eq!(address.as_str(), "http://127.0.0.1:31080/serving/a/b/v1/models/b:predict");
         assert_eq!(host.as_deref(), Some("models.example.com:8443"));
         assert_eq!(ingress.public(), "https://models.example.com:8443");

@@ -105,7 +105,9 @@ pub(super) fn inference_service(
     metadata.insert("namespace".into(), service.namespace.clone().into());
     metadata.insert("labels".into(), labels.into());
     metadata.insert("annotations".into(), annotations.into());
-    Ok(json!({"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": metadata, "spec": spec}))
+    Ok(
+        json!({"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": metadata, "spec": spec}),
+    )
 }
 
 /// The path of the model in a predictor: `model`, or the format in the manner of KServe before 0.7.
@@ -114,10 +116,8 @@ pub(super) fn model_key(predictor: &Map<String, Value>, format: &str) -> Option<
 }
 
 fn predictor(spec: &mut Value, revision: &Revision, settings: &KserveSettings) -> Result<(), Failure> {
-    let predictor = spec
-        .get_mut("predictor")
-        .and_then(Value::as_object_mut)
-        .ok_or_else(|| invalid("spec.predictor is missing"))?;
+    let predictor =
+        spec.get_mut("predictor").and_then(Value::as_object_mut).ok_or_else(|| invalid("spec.predictor is missing"))?;
     // Knative's share; in Standard mode the webhook refuses it.
     predictor.remove("canaryTrafficPercent");
     let key = model_key(predictor, &revision.predictor.format).ok_or_else(|| invalid("spec.predictor has no model"))?;
@@ -205,8 +205,7 @@ spec: {predictor: {minReplicas: 2, model: {modelFormat: {name: sklearn}, args: [
     #[test]
     fn the_named_one_has_the_templates_fields_and_ours() {
         let settings = KserveSettings { service_account: Some("default-editor".into()), ..KserveSettings::default() };
-        let object =
-            inference_service(&iris(), &revision(7, MANIFEST), &Role::Named { new: true }, &settings).unwrap();
+        let object = inference_service(&iris(), &revision(7, MANIFEST), &Role::Named { new: true }, &settings).unwrap();
         assert_eq!(object["metadata"]["name"], "iris");
         assert_eq!(object["metadata"]["namespace"], "team");
         assert_eq!(object["metadata"]["labels"]["team"], "a");
@@ -225,8 +224,7 @@ spec: {predictor: {minReplicas: 2, model: {modelFormat: {name: sklearn}, args: [
     fn a_candidate_calls_the_model_by_the_services_name() {
         let naming = Naming { args: vec!["--model_name=iris".into()], env: vec![("NAME".into(), "iris".into())] };
         let role = Role::Candidate { owner: "u-1".into(), naming };
-        let object =
-            inference_service(&iris(), &revision(8, MANIFEST), &role, &KserveSettings::default()).unwrap();
+        let object = inference_service(&iris(), &revision(8, MANIFEST), &role, &KserveSettings::default()).unwrap();
         assert_eq!(object["metadata"]["name"], "iris-00008");
         assert_eq!(object["metadata"]["labels"][CLUSTER_LOCAL.0], "cluster-local");
         assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u-1");

@@ -53,9 +53,7 @@ pub(super) fn virtual_service(
             "retries": {"attempts": 3, "retryOn": "connect-failure,refused-stream,reset-before-request"},
         })
     };
-    let answer = |matching: Value, status: u16, text: &str| {
-        json!({"match": [matching], "directResponse": {"status": status, "body": {"string": format!("{text}\n")}}})
-    };
+    let answer = |matching: Value, status: u16, text: &str| json!({"match": [matching], "directResponse": {"status": status, "body": {"string": format!("{text}\n")}}});
     let mut rules: Vec<Value> = legs
         .iter()
         .map(|leg| rule(json!({"uri": prefix, "headers": {HEADER: {"exact": leg.revision}}}), vec![destination(leg)]))
@@ -88,7 +86,8 @@ pub(super) fn virtual_service(
         metadata["ownerReferences"] = json!([{"apiVersion": "serving.kserve.io/v1beta1",
             "kind": "InferenceService", "name": service.name, "uid": uid}]);
     }
-    let object = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": metadata, "spec": spec});
+    let object =
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": metadata, "spec": spec});
     (object, version)
 }
 

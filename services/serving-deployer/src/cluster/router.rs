@@ -36,7 +36,11 @@ pub(super) struct Router(pub(super) Arc<Kserve>);
 #[async_trait]
 impl ports::Router for Router {
     async fn open(&self) -> Result<(), Failure> {
-        tracing::info!(url = self.0.prober.public(), gateway = self.0.settings.gateway, "models are answered by the mesh");
+        tracing::info!(
+            url = self.0.prober.public(),
+            gateway = self.0.settings.gateway,
+            "models are answered by the mesh"
+        );
         Ok(())
     }
 
@@ -102,7 +106,12 @@ impl Kserve {
     }
 
     /// Where the route leads for a revision.
-    pub(super) async fn leg_host(&self, namespace: &str, name: &str, revision: &str) -> Result<Option<String>, Failure> {
+    pub(super) async fn leg_host(
+        &self,
+        namespace: &str,
+        name: &str,
+        revision: &str,
+    ) -> Result<Option<String>, Failure> {
         let service = ServiceName { namespace: namespace.to_owned(), name: name.to_owned() };
         Ok(self.legs(&service).await?.into_iter().find(|leg| leg.revision == revision).map(|leg| leg.host))
     }
@@ -184,13 +193,16 @@ impl Kserve {
                 tokio::time::sleep(POLL).await;
             }
         }
-        let new = wanted.iter().filter(|leg| before.iter().all(|old| old.host != leg.host || old.revision != leg.revision));
+        let new =
+            wanted.iter().filter(|leg| before.iter().all(|old| old.host != leg.host || old.revision != leg.revision));
         for leg in new {
             // The gateway has the route, but may not have the pods' addresses yet.
             let url = format!("{base}/v1/models/{}", service.name);
             loop {
                 match self.ask(&url, &leg.revision).await {
-                    Ok((status, Some(revision), _)) if revision == leg.revision && !matches!(status, 502..=504) => break,
+                    Ok((status, Some(revision), _)) if revision == leg.revision && !matches!(status, 502..=504) => {
+                        break;
+                    }
                     _ if Instant::now() > deadline => {
                         let text = format!("the ingress gateway does not reach revision {}", leg.revision);
                         return Err(Failure::new(Reason::RouteFailed, text).on(leg.host.clone()));

@@ -36,7 +36,8 @@ pub(super) struct Runtime(pub(super) Arc<Kserve>);
 impl ports::Runtime for Runtime {
     fn check(&self, predictor: &Predictor, manifest: &str) -> Result<(), Failure> {
         if predictor.storage_uri.starts_with("file:") {
-            let text = format!("`{}` cannot be served in a cluster: pods do not see this machine", predictor.storage_uri);
+            let text =
+                format!("`{}` cannot be served in a cluster: pods do not see this machine", predictor.storage_uri);
             return Err(Failure::new(Reason::TemplateInvalid, text).action("keep models in an object store"));
         }
         render::check(manifest).map(|_| ())
@@ -188,8 +189,11 @@ impl Kserve {
             Some((State::Partly(doing) | State::Waits(doing), _)) => memory(Server::Starting, None, doing),
             Some((State::Wrong(trouble), _)) => {
                 let since = since.unwrap_or(at);
-                let server =
-                    if since.elapsed() >= trouble.after { Server::Exited(trouble.text.clone()) } else { Server::Starting };
+                let server = if since.elapsed() >= trouble.after {
+                    Server::Exited(trouble.text.clone())
+                } else {
+                    Server::Starting
+                };
                 memory(server, Some(since), trouble.text)
             }
         })

@@ -43,9 +43,10 @@ pub(super) fn select<'a>(runtimes: &'a [Serving], wanted: &Wanted<'_>) -> Result
     fitting.sort_by_key(|runtime| (runtime.of_cluster, std::cmp::Reverse(priority(&runtime.spec, wanted.format))));
     match fitting.first() {
         Some(runtime) => Ok(runtime),
-        None => {
-            missing(format!("no serving runtime takes models of format `{}` by protocol {}", wanted.format, wanted.protocol))
-        }
+        None => missing(format!(
+            "no serving runtime takes models of format `{}` by protocol {}",
+            wanted.format, wanted.protocol
+        )),
     }
 }
 

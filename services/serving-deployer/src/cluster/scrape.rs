@@ -98,7 +98,9 @@ impl Scraper {
             r#"reporter="source",destination_service_name="{service}",destination_service_namespace="{namespace}""#
         );
         let mut samples = Vec::new();
-        for (name, by) in [("istio_requests_total", "response_code"), ("istio_request_duration_milliseconds_bucket", "le")] {
+        for (name, by) in
+            [("istio_requests_total", "response_code"), ("istio_request_duration_milliseconds_bucket", "le")]
+        {
             let error = |error: reqwest::Error| failed(format!("{prometheus}: {error}"));
             let query = format!("sum by ({by}) ({name}{{{of}}})");
             let url = reqwest::Url::parse_with_params(&format!("{prometheus}/api/v1/query"), [("query", query)])

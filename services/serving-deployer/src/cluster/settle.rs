@@ -34,7 +34,8 @@ impl Kserve {
         let Some(live) = service.live_revision().filter(|_| due) else { return Ok(()) };
         let mut notices = Vec::new();
         match self.get(&name.namespace, &name.name).await? {
-            None => notices.push(format!("InferenceService {name} is gone: somebody deleted it; deploy again to bring it back")),
+            None => notices
+                .push(format!("InferenceService {name} is gone: somebody deleted it; deploy again to bring it back")),
             Some(named) if named.is_going() => notices.push(going(&named)),
             Some(named) if named.carries() == live.name => self.look_at(name, live, &named, &mut notices).await?,
             Some(named) => self.take_over(name, live, &named, &mut notices).await?,
@@ -79,7 +80,10 @@ impl Kserve {
         let seen = self.see(&name.namespace, named.clone()).await?;
         if let State::Wrong(trouble) = judge(&seen, &live.name, self.settings.unschedulable_after.get()) {
             let text = trouble.text;
-            notices.push(format!("{} stays on InferenceService {}: {name} does not come up: {text}", live.name, live.name));
+            notices.push(format!(
+                "{} stays on InferenceService {}: {name} does not come up: {text}",
+                live.name, live.name
+            ));
         }
         Ok(())
     }
@@ -98,7 +102,8 @@ impl Kserve {
         let served = legs.iter().any(|leg| leg.revision == live.name && leg.host == candidate && leg.weight == 100);
         if !served {
             if legs.iter().all(|leg| leg.revision != live.name) {
-                let text = format!("InferenceService {name} serves {}, but {} should be live", named.carries(), live.name);
+                let text =
+                    format!("InferenceService {name} serves {}, but {} should be live", named.carries(), live.name);
                 notices.push(text);
             }
             return Ok(());
@@ -108,7 +113,9 @@ impl Kserve {
         }
         let object = render::inference_service(name, live, &Role::Named { new: false }, &self.settings)?;
         match self.apply(&name.namespace, &object, !is_ours(named), false).await {
-            Ok(()) => tracing::info!(service = %name, revision = live.name, "given to the InferenceService of the service's name"),
+            Ok(()) => {
+                tracing::info!(service = %name, revision = live.name, "given to the InferenceService of the service's name")
+            }
             Err(failure) => notices.push(format!("{} stays on InferenceService {}: {failure}", live.name, live.name)),
         }
         self.revisions().remove(&RevisionKey { namespace: name.namespace.clone(), revision: live.name.clone() });
@@ -120,7 +127,8 @@ impl Kserve {
             return Ok(());
         };
         let Some(found) = self.virtual_service(name).await? else {
-            notices.push(format!("VirtualService {} was deleted by somebody; it is made again", route_name(&name.name)));
+            notices
+                .push(format!("VirtualService {} was deleted by somebody; it is made again", route_name(&name.name)));
             self.known(name, |known| known.legs = None);
             return Ok(());
         };

@@ -200,7 +200,8 @@ mod tests {
         none.service.status = json!({"modelStatus": {"transitionStatus": "InvalidSpec", "lastFailureInfo":
             {"reason": "NoSupportingRuntime", "message": "No runtime found to support specified framework/version"}}});
         let State::Wrong(trouble) = judged(&none) else { panic!("not wrong") };
-        let expected = "KServe cannot serve it: NoSupportingRuntime: No runtime found to support specified framework/version";
+        let expected =
+            "KServe cannot serve it: NoSupportingRuntime: No runtime found to support specified framework/version";
         assert_eq!(trouble.text, expected);
         none.service.status = json!({"conditions": [{"type": "PredictorReady", "status": "False",
             "reason": "ReconcileFailed", "message": "admission webhook \"policy\" denied the request: no"}]});

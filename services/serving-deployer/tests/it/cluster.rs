@@ -31,7 +31,9 @@ async fn started(place: &Place) -> (Process, kfops_serving_deployer::Settings) {
 /// The one of the service's name has the model, and it is alone.
 async fn settled(place: &Place, model: &str) {
     let expected = vec![("iris".to_owned(), format!("s3://isvc-tests/{model}"))];
-    place.until("served by the InferenceService of the service's name", 120, async || place.served().await == expected).await;
+    place
+        .until("served by the InferenceService of the service's name", 120, async || place.served().await == expected)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,7 +65,11 @@ async fn in_a_cluster_a_canary_under_load_loses_no_request() {
     let seen = load.stop().await;
     println!(
         "sent {}, failed {}, p50 {:.1} ms, p99 {:.1} ms, by revision {:?}",
-        seen.sent, seen.failed, seen.percentile_ms(50), seen.percentile_ms(99), seen.revisions
+        seen.sent,
+        seen.failed,
+        seen.percentile_ms(50),
+        seen.percentile_ms(99),
+        seen.revisions
     );
     assert_eq!(seen.failed, 0, "{:?}", &seen.errors[..seen.errors.len().min(5)]);
     let canary = two.steps.iter().find(|step| step.title == "canary 50 %").unwrap();
@@ -79,7 +85,8 @@ async fn in_a_cluster_what_fails_is_named_and_undone() {
     let sample = ("serving/sample.json", crate::world::SAMPLE);
     let image = crate::world::TEMPLATE.replace("modelFormat:", "image: registry.test/nothing/there:1, modelFormat:");
     let memory = crate::world::TEMPLATE.replace("modelFormat:", "resources: {limits: {memory: 40Mi}}, modelFormat:");
-    let large = crate::world::TEMPLATE.replace("modelFormat:", "resources: {requests: {cpu: '900'}, limits: {cpu: '900'}}, modelFormat:");
+    let large = crate::world::TEMPLATE
+        .replace("modelFormat:", "resources: {requests: {cpu: '900'}, limits: {cpu: '900'}}, modelFormat:");
     let runtime = crate::world::TEMPLATE.replace("modelFormat:", "runtime: not-there, modelFormat:");
     let with = |template: &str| [("serving/template.yaml", template.to_owned()), (sample.0, sample.1.to_owned())];
     let cases = [
@@ -140,7 +147,8 @@ async fn in_a_cluster_killed_at_every_step_it_goes_on() {
 async fn in_a_cluster_what_is_there_already_is_adopted_and_changes_are_seen() {
     let Some(place) = Place::new("adopt").await else { return };
     let kind = ("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices");
-    let model = json!({"modelFormat": {"name": "sklearn"}, "protocolVersion": "v1", "storageUri": "s3://isvc-tests/constant"});
+    let model =
+        json!({"modelFormat": {"name": "sklearn"}, "protocolVersion": "v1", "storageUri": "s3://isvc-tests/constant"});
     let spec = json!({"predictor": {"serviceAccountName": "default-editor", "model": model}});
     place.apply(kind, json!({"metadata": {"name": "iris"}, "spec": spec})).await;
     place

@@ -87,14 +87,18 @@ impl Place {
         let (key, secret) = (key.unwrap(), secret.unwrap());
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let labels = json!({"istio-injection": "enabled", "app.kubernetes.io/part-of": "kubeflow-profile"});
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}});
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}});
         let parameters = PatchParams::apply("test").force();
         namespaces.patch(&self.namespace, &parameters, &Patch::Apply(namespace)).await.unwrap();
         let user = format!("system:serviceaccount:{}:default-editor", self.namespace);
-        self.apply(("", "v1", "Secret", "secrets"), json!({"metadata": {"name": "s3", "annotations": {
+        self.apply(
+            ("", "v1", "Secret", "secrets"),
+            json!({"metadata": {"name": "s3", "annotations": {
             "serving.kserve.io/s3-endpoint": s3.trim_start_matches("http://"), "serving.kserve.io/s3-usehttps": "0",
             "serving.kserve.io/s3-region": "us-east-1", "serving.kserve.io/s3-useanoncredential": "false"}},
-            "stringData": {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}}))
+            "stringData": {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}}),
+        )
         .await;
         let account = json!({"metadata": {"name": "default-editor"}, "secrets": [{"name": "s3"}]});
         self.apply(("", "v1", "ServiceAccount", "serviceaccounts"), account).await;
