@@ -36,6 +36,8 @@ const LOG_EVERY: Duration = Duration::from_secs(5);
 const STORE_TRIES: u32 = 3;
 /// A router that hangs is noticed and started again within so many tries, each of which may take five seconds or more.
 const ROUTE_TRIES: u32 = 6;
+/// A second each: an API server that is started again takes some.
+const CLUSTER_TRIES: u32 = 30;
 /// Undoing and draining are tried so often before the rollout ends without them.
 const TRIES: u32 = 10;
 
@@ -245,6 +247,7 @@ impl Driver {
         let passing = match failure.reason {
             Reason::StoreUnavailable => !self.unkept,
             Reason::RouteFailed => self.tries < ROUTE_TRIES,
+            Reason::ClusterUnavailable => self.tries < CLUSTER_TRIES,
             _ => false,
         };
         if undoing || passing || matches!(rollout.stage, Stage::Ended) {

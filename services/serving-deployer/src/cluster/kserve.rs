@@ -45,8 +45,10 @@ pub(super) struct Memory {
 /// What is remembered of a service.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// The route in force; None: not looked at yet.
+    /// The route; None: not looked at yet.
     pub(super) legs: Option<Vec<Leg>>,
+    /// Whether each of the gateway's pods was seen to have it.
+    pub(super) in_force: bool,
     /// What people should know.
     pub(super) notices: Vec<String>,
     /// When it was last looked at whether all is where it belongs.

@@ -48,7 +48,7 @@ pub(super) fn virtual_service(
             "match": [matching],
             "rewrite": {"uri": "/"},
             "route": to,
-            "timeout": format!("{}ms", timeout.as_millis()),
+            "timeout": format!("{:.3}s", timeout.as_secs_f64()),
             // Only what was never answered by a model, so that none sees a request twice.
             "retries": {"attempts": 3, "retryOn": "connect-failure,refused-stream,reset-before-request"},
         })

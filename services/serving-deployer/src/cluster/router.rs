@@ -48,16 +48,23 @@ impl ports::Router for Router {
         self.0.route(service, targets).await
     }
 
-    async fn drained(&self, key: &RevisionKey) -> Result<(), Failure> {
+    async fn drained(&self, key: &RevisionKey) -> Result<u64, Failure> {
         let service = ServiceName { namespace: key.namespace.clone(), name: service_of(&key.revision).to_owned() };
         let legs = self.0.legs(&service).await?;
         let hosts = [service.name.as_str(), key.revision.as_str()].map(|name| predictor_host(&key.namespace, name));
+        let mut cut = 0;
         for host in hosts.into_iter().filter(|host| legs.iter().all(|leg| leg.host != *host)) {
             while !self.0.is_quiet(&host).await {
                 tokio::time::sleep(POLL * 2).await;
             }
+            cut += self.0.scraper.count(&host).await.ok().and_then(|counted| counted.active).unwrap_or_default();
         }
-        Ok(())
+        Ok(cut)
+    }
+
+    /// Each change of the route says what is wrong with the gateway.
+    fn trouble(&self) -> Option<String> {
+        None
     }
 
     async fn counters(&self, key: &RevisionKey) -> Result<Counters, Failure> {
@@ -101,7 +108,7 @@ impl Kserve {
             found.metadata.deletion_timestamp.is_none() && owners.all(|o| Some(&o.uid) == owner.as_ref())
         });
         let legs = found.map(|found| route::legs(&found.spec)).unwrap_or_default();
-        self.known(service, |known| known.legs = Some(legs.clone()));
+        self.known(service, |known| (known.legs, known.in_force) = (Some(legs.clone()), false));
         Ok(legs)
     }
 
@@ -123,7 +130,7 @@ impl Kserve {
         }
         let before = self.legs(service).await?;
         let wanted = wanted(targets, &before);
-        if wanted == before {
+        if wanted == before && self.known(service, |known| known.in_force) {
             return Ok(());
         }
         self.policy(&service.namespace).await?;
@@ -133,8 +140,8 @@ impl Kserve {
         let api: Api<VirtualService> = Api::namespaced(self.client.clone(), &service.namespace);
         // It is Kfops' own: what somebody changed in it is put right by the next change.
         kfops_kube::apply(&api, &route_name(&service.name), &object, true).await?;
-        // Until it is in force nothing is believed: a failure has the cluster asked again.
-        self.known(service, |known| known.legs = None);
+        // Until it is in force nothing is believed: after a failure the cluster is asked again.
+        self.known(service, |known| (known.legs, known.in_force) = (None, false));
         self.in_force(service, &version, &before, &wanted).await?;
         for host in before.iter().map(|leg| &leg.host).filter(|host| wanted.iter().all(|leg| leg.host != **host)) {
             self.left().insert(host.clone(), Instant::now());
@@ -143,7 +150,7 @@ impl Kserve {
             self.left().remove(&leg.host);
         }
         tracing::info!(%service, legs = ?wanted, "route in force");
-        self.known(service, |known| known.legs = Some(wanted));
+        self.known(service, |known| (known.legs, known.in_force) = (Some(wanted), true));
         Ok(())
     }
 

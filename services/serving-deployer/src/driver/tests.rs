@@ -133,6 +133,7 @@ fn revision(name: &str, state: RevisionState, percent: Option<u8>) -> Revision {
         commit: String::new(),
         created: SystemTime::UNIX_EPOCH,
         manifest: String::new(),
+        context: None,
     }
 }
 
