@@ -143,7 +143,7 @@ impl Place {
         Settings {
             listen,
             state: self.folder.path().join("state"),
-            store: format!("file://{}", self.folder.path().join("store").display()),
+            store: format!("file://{}", self.folder.path().join("store").display()).into(),
             ready_timeout: kfops_settings::HumanDuration::from_secs(120),
             kubernetes: KubernetesSettings { kubeconfig: Some(self.kubeconfig.clone()), namespace: None },
             kserve: Some(KserveSettings {
