@@ -33,6 +33,9 @@ pub(super) struct Naming {
     pub(super) env: Vec<(String, String)>,
 }
 
+/// Longest name: `isvc.<name>-00001-predictor` is a label of pods, of at most 63 characters.
+const LONGEST: usize = 42;
+
 fn invalid(text: impl Into<String>) -> Failure {
     Failure::new(Reason::TemplateInvalid, text)
 }
@@ -45,6 +48,13 @@ pub(super) fn check(manifest: &str) -> Result<Value, Failure> {
         let mode: String = mode.unwrap_or_default().chars().filter(|c| !c.is_control()).take(60).collect();
         return Err(invalid(format!(
             "metadata.annotations.{DEPLOYMENT_MODE} is `{mode}`, but this Kfops serves in Standard mode"
+        )));
+    }
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    if name.len() > LONGEST || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return Err(invalid(format!(
+            "metadata.name: KServe wants a name that begins with a letter, and Kfops one of at most {LONGEST} characters: \
+             its revisions and their pods' labels are named after it"
         )));
     }
     for component in ["transformer", "explainer", "canary"] {
@@ -240,6 +250,10 @@ spec: {predictor: {minReplicas: 2, model: {modelFormat: {name: sklearn}, args: [
         assert!(with("finalizers: [x], labels:").contains("metadata.finalizers"));
         let knative = MANIFEST.replace("RawDeployment", "Serverless");
         assert!(check(&knative).unwrap_err().message.contains("Standard mode"));
+        for name in ["3d".to_owned(), "a".repeat(43)] {
+            let text = check(&MANIFEST.replace("name: iris", &format!("name: {name}"))).unwrap_err().message;
+            assert!(text.contains("at most 42 characters"), "{text}");
+        }
         let transformer = MANIFEST.replace("spec: {", "spec: {transformer: {}, ");
         assert!(check(&transformer).unwrap_err().message.contains("spec.transformer"));
     }

@@ -12,16 +12,16 @@ use crate::{
     world::{is_at, strategy, titles, until},
 };
 
-async fn create(process: &mut Process, id: &str, rollout: Rollout) {
+pub(crate) async fn create(process: &mut Process, id: &str, rollout: Rollout) {
     let request = CreateRolloutRequest { rollout: Some(rollout), rollout_id: id.into(), ..Default::default() };
     process.client.create_rollout(request).await.unwrap();
 }
 
-async fn ended(process: &mut Process, id: &str) -> Rollout {
+pub(crate) async fn ended(process: &mut Process, id: &str) -> Rollout {
     until(&mut process.client, id, |_| false).await
 }
 
-async fn started(place: &Place) -> (Process, kfops_serving_deployer::Settings) {
+pub(crate) async fn started(place: &Place) -> (Process, kfops_serving_deployer::Settings) {
     let settings = place.settings();
     let mut process = Process::start(&settings, &place.folder.path().join("settings.yaml"));
     process.up().await;
@@ -29,10 +29,10 @@ async fn started(place: &Place) -> (Process, kfops_serving_deployer::Settings) {
 }
 
 /// The one of the service's name has the model, and it is alone.
-async fn settled(place: &Place, model: &str) {
+pub(crate) async fn settled(place: &Place, model: &str) {
     let expected = vec![("iris".to_owned(), format!("s3://isvc-tests/{model}"))];
     place
-        .until("served by the InferenceService of the service's name", 120, async || place.served().await == expected)
+        .until("served by the InferenceService of the service's name", 300, async || place.served().await == expected)
         .await;
 }
 
@@ -152,7 +152,7 @@ async fn in_a_cluster_what_is_there_already_is_adopted_and_changes_are_seen() {
     let spec = json!({"predictor": {"serviceAccountName": "default-editor", "model": model}});
     place.apply(kind, json!({"metadata": {"name": "iris"}, "spec": spec})).await;
     place
-        .until("somebody's own is ready", 120, async || {
+        .until("somebody's own is ready", 300, async || {
             let found = place.inference_services().get("iris").await.unwrap();
             let conditions = found.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
             conditions.iter().any(|c| c["type"] == "PredictorReady" && c["status"] == "True")

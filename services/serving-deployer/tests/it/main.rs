@@ -13,4 +13,5 @@ mod place;
 mod process;
 mod requests;
 mod restart;
+mod stubborn;
 mod world;

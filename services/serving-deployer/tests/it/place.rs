@@ -116,7 +116,7 @@ impl Place {
                 "command": ["python3", "-c", TRAIN], "env": variables}]}}}});
         self.apply(("batch", "v1", "Job", "jobs"), job).await;
         let jobs = api_of(&self.client, &self.namespace, ("batch", "v1", "Job", "jobs"));
-        self.until("the models are in S3", 120, async || {
+        self.until("the models are in S3", 300, async || {
             jobs.get("train").await.unwrap().data["status"]["succeeded"] == 1
         })
         .await;
@@ -144,7 +144,7 @@ impl Place {
             listen,
             state: self.folder.path().join("state"),
             store: format!("file://{}", self.folder.path().join("store").display()).into(),
-            ready_timeout: kfops_settings::HumanDuration::from_secs(120),
+            ready_timeout: kfops_settings::HumanDuration::from_secs(300),
             kubernetes: KubernetesSettings { kubeconfig: Some(self.kubeconfig.clone()), namespace: None },
             kserve: Some(KserveSettings {
                 url: self.ingress.clone(),
@@ -160,6 +160,11 @@ impl Place {
     /// The name of its InferenceService.
     pub(crate) fn service(&self) -> String {
         format!("namespaces/{}/inferenceServices/iris", self.namespace)
+    }
+
+    /// Where its predictions are asked for.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("{}/serving/{}/iris/v1/models/iris:predict", self.ingress, self.namespace)
     }
 
     /// A rollout of the standard files to `iris` here.
