@@ -51,9 +51,12 @@ impl ports::Router for Router {
     async fn drained(&self, key: &RevisionKey) -> Result<u64, Failure> {
         let service = ServiceName { namespace: key.namespace.clone(), name: service_of(&key.revision).to_owned() };
         let legs = self.0.legs(&service).await?;
-        let hosts = [service.name.as_str(), key.revision.as_str()].map(|name| predictor_host(&key.namespace, name));
+        // Of one that was never there the gateway counts nothing, which would look like not being told.
+        let beside = self.0.get(&key.namespace, &key.revision).await?.map(|_| key.revision.as_str());
+        let names = [Some(service.name.as_str()), beside];
+        let hosts = names.into_iter().flatten().map(|name| predictor_host(&key.namespace, name));
         let mut cut = 0;
-        for host in hosts.into_iter().filter(|host| legs.iter().all(|leg| leg.host != *host)) {
+        for host in hosts.filter(|host| legs.iter().all(|leg| leg.host != *host)) {
             while !self.0.is_quiet(&host).await {
                 tokio::time::sleep(POLL * 2).await;
             }
