@@ -19,12 +19,15 @@ use super::{
 const PODS_FOR: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Name and address of pods, and when they were found.
+type Found = (Instant, Vec<(String, String)>);
+
 /// Asks.
 pub(super) struct Scraper {
     client: Client,
     settings: MetricsSettings,
     http: reqwest::Client,
-    pods: Mutex<Option<(Instant, Vec<(String, String)>)>>,
+    pods: Mutex<Option<Found>>,
 }
 
 fn failed(text: impl Into<String>) -> Failure {
