@@ -39,6 +39,8 @@ pub struct Seen {
     pub endpoint: String,
     /// Why its live revision does not.
     pub unanswered: Option<String>,
+    /// What is not as it should be, other than that.
+    pub notices: Vec<String>,
 }
 
 /// The use cases. Cheap to clone.
@@ -184,7 +186,12 @@ impl Deployer {
     }
 
     fn seen(&self, service: InferenceService) -> Seen {
-        Seen { endpoint: self.endpoint(&service), unanswered: self.shared.traffic.trouble(&service), service }
+        Seen {
+            endpoint: self.endpoint(&service),
+            unanswered: self.shared.traffic.trouble(&service),
+            notices: self.shared.ports.runtime.notices(&service.name),
+            service,
+        }
     }
 
     /// All of them, newest first.

@@ -36,6 +36,8 @@ const LOG_EVERY: Duration = Duration::from_secs(5);
 const STORE_TRIES: u32 = 3;
 /// A router that hangs is noticed and started again within so many tries, each of which may take five seconds or more.
 const ROUTE_TRIES: u32 = 6;
+/// A second each: an API server that is started again takes some.
+const CLUSTER_TRIES: u32 = 30;
 /// Undoing and draining are tried so often before the rollout ends without them.
 const TRIES: u32 = 10;
 
@@ -134,12 +136,14 @@ impl Driver {
             new: Server::Absent,
             live: None,
             share: None,
+            doing: String::new(),
             verdict: self.watch.as_ref().map_or(Verdict::Hold, |watch| watch.verdict.clone()),
             elapsed: self.since(self.stage.1),
             ready_timeout: self.shared.settings.ready_timeout.get(),
         };
         if !rollout.revision.is_empty() {
             world.new = ports.runtime.observe(&rollout.key()).await;
+            world.doing = ports.runtime.doing(&rollout.key());
             let service = self.service(rollout).await?;
             world.share = service.revision(&rollout.revision).and_then(|r| r.percent);
         }
@@ -157,10 +161,14 @@ impl Driver {
                 let service = self.service(rollout).await?;
                 let revision = service.revision(&rollout.revision).ok_or_else(|| Failure::internal("no revision"))?;
                 model::verify(&self.shared.ports.store, &revision.model, &revision.run).await?;
-                let runtime = &self.shared.ports.runtime;
-                runtime.start(&rollout.request.service, &rollout.key(), &revision.predictor).await
+                self.shared.ports.runtime.start(&rollout.request.service, revision).await
             }
             Action::Wait => {
+                let doing = self.shared.ports.runtime.doing(&rollout.key());
+                let noted = rollout.steps.last().is_some_and(|step| step.message == doing);
+                if rollout.stage == Stage::Revision && !doing.is_empty() && !noted {
+                    self.change(move |r, now| r.note(doing, None, now)).await?;
+                }
                 tokio::time::sleep(TICK).await;
                 Ok(())
             }
@@ -239,6 +247,7 @@ impl Driver {
         let passing = match failure.reason {
             Reason::StoreUnavailable => !self.unkept,
             Reason::RouteFailed => self.tries < ROUTE_TRIES,
+            Reason::ClusterUnavailable => self.tries < CLUSTER_TRIES,
             _ => false,
         };
         if undoing || passing || matches!(rollout.stage, Stage::Ended) {

@@ -1,9 +1,11 @@
 //! The serving-deployer rolls models out to InferenceServices. It renders the repository's template, starts the new
 //! revision beside the live one, proves that it answers the sample request through the route, shifts the traffic to
 //! it in steps with a gate at each, and drains the old one; whatever goes wrong, the old one gets everything back. It
-//! knows nothing of pull requests. On one machine a revision is a process of KServe's Python server behind Envoy.
+//! knows nothing of pull requests. On one machine a revision is a process of KServe's Python server behind Envoy; in a
+//! cluster it is an InferenceService of KServe behind Istio's ingress gateway.
 
 mod api;
+mod cluster;
 mod deployer;
 mod driver;
 pub mod gate;
@@ -28,6 +30,7 @@ use kfops_rpc::Lifecycle;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
+pub use cluster::{KserveSettings, MetricsSettings, Mode};
 pub use deployer::Deployer;
 pub use ports::Ports;
 pub use settings::Settings;

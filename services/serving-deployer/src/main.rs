@@ -9,7 +9,10 @@ use kfops_serving_deployer::{Ports, Service, Settings};
 async fn main() -> ExitCode {
     kfops_boot::run::<Settings, _>("serving-deployer", "Kfops' serving-deployer: rolls models out", async |start| {
         let Start { settings, tracer, listener, lifecycle } = start;
-        let ports = Ports::local(&settings, tracer).await?;
+        let ports = match settings.kserve {
+            Some(_) => Ports::cluster(&settings, tracer).await?,
+            None => Ports::local(&settings, tracer).await?,
+        };
         Ok(Service::build(settings, ports).await?.serve(listener, lifecycle).await?)
     })
     .await

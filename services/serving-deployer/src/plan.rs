@@ -18,6 +18,8 @@ pub(crate) struct World {
     pub new: Server,
     /// The server of the live revision; None when nothing is live.
     pub live: Option<Server>,
+    /// What the new revision's server does while it starts; may be empty.
+    pub doing: String,
     /// The share of the new revision; None when it is not in the route.
     pub share: Option<u8>,
     /// The gate's word about the window of the running step.
@@ -85,7 +87,9 @@ pub(crate) fn next(rollout: &Rollout, world: &World) -> Action {
         Server::Absent => Action::Start,
         Server::Exited(cause) => Action::Fail(not_ready(rollout, cause)),
         Server::Starting if world.elapsed > world.ready_timeout => {
-            Action::Fail(not_ready(rollout, &format!("it is not ready after {} s", world.ready_timeout.as_secs())))
+            let doing = if world.doing.is_empty() { String::new() } else { format!(": {}", world.doing) };
+            let timeout = world.ready_timeout.as_secs();
+            Action::Fail(not_ready(rollout, &format!("it is not ready after {timeout} s{doing}")))
         }
         Server::Starting => Action::Wait,
         Server::Ready(_) => with_ready_server(rollout, world),

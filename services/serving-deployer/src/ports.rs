@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     gate::Counters,
-    service::{Predictor, RevisionKey, ServiceName},
+    service::{InferenceService, Predictor, Revision, RevisionKey, ServiceName},
     template::Inputs,
 };
 
@@ -46,17 +46,50 @@ pub enum Server {
     Exited(String),
 }
 
+/// What was there before the first revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The name that it goes by, e.g. `iris-00000`.
+    pub revision: String,
+    /// How it serves.
+    pub predictor: Predictor,
+    /// The InferenceService, YAML.
+    pub manifest: String,
+}
+
 /// Runs a server per revision.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
+    /// Fails for what it cannot serve.
+    fn check(&self, predictor: &Predictor, manifest: &str) -> Result<(), Failure>;
+    /// Whether servers run on without this process, and somebody else starts them again.
+    fn outlives_us(&self) -> bool {
+        false
+    }
     /// Starts the server of a revision; one that runs already is left alone, one that exited is started again.
-    async fn start(&self, service: &ServiceName, key: &RevisionKey, predictor: &Predictor) -> Result<(), Failure>;
+    async fn start(&self, service: &ServiceName, revision: &Revision) -> Result<(), Failure>;
     /// How it is now.
     async fn observe(&self, key: &RevisionKey) -> Server;
     /// Ends it; one that is gone is ended already.
     async fn stop(&self, key: &RevisionKey);
     /// The end of its log.
     async fn log(&self, key: &RevisionKey) -> String;
+    /// What one that is starting does, as last observed; may be empty.
+    fn doing(&self, _: &RevisionKey) -> String {
+        String::new()
+    }
+    /// What answers under the service's name without having been rolled out.
+    async fn adopt(&self, _: &ServiceName) -> Result<Option<Adopted>, Failure> {
+        Ok(None)
+    }
+    /// Brings the live revision to where it stays. Called again and again; does one step at a time.
+    async fn settle(&self, _: &InferenceService) -> Result<(), Failure> {
+        Ok(())
+    }
+    /// What is not as it should be, as last seen: changes by others, deletions that hang.
+    fn notices(&self, _: &ServiceName) -> Vec<String> {
+        Vec::new()
+    }
     /// Ends all.
     async fn close(&self);
 }

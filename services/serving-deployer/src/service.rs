@@ -2,7 +2,7 @@
 
 use std::{fmt, time::SystemTime};
 
-use kfops_core::{Failure, Reason, ResourceId};
+use kfops_core::{Failure, Reason, ResourceId, TraceContext};
 use kfops_resource::Record;
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +167,17 @@ pub struct Revision {
     /// The rendered InferenceService, YAML.
     #[serde(default)]
     pub manifest: String,
+    /// The trace of its rollout.
+    #[serde(default)]
+    pub context: Option<TraceContext>,
+}
+
+impl Revision {
+    /// Among all InferenceServices.
+    #[must_use]
+    pub fn key(&self, service: &ServiceName) -> RevisionKey {
+        RevisionKey { namespace: service.namespace.clone(), revision: self.name.clone() }
+    }
 }
 
 /// An InferenceService as it should be. The router and the servers are made to follow it.
@@ -219,6 +230,16 @@ impl InferenceService {
             self.revisions.push(make(name));
             self.forget(RevisionState::Failed, FAILED_KEPT);
             self.forget(RevisionState::Retired, RETIRED_KEPT);
+        }
+    }
+
+    /// Takes a revision in that is live already; later names are given after its number.
+    pub fn adopt(&mut self, revision: Revision) {
+        if self.live.is_empty() && self.revision(&revision.name).is_none() {
+            let number = revision.name.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+            self.given = self.given.max(number.unwrap_or_default());
+            self.live.clone_from(&revision.name);
+            self.revisions.push(revision);
         }
     }
 

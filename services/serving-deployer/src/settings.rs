@@ -3,11 +3,14 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use kfops_core::{Failure, Reason};
+use kfops_kube::KubernetesSettings;
 use kfops_settings::HumanDuration;
 use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::cluster::KserveSettings;
 
 /// Settings of the serving-deployer.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +24,10 @@ pub struct Settings {
     pub state: PathBuf,
     /// Object store: `file:///folder`, `s3://bucket/prefix`, or a mapping with `url`, `endpoint` and more.
     pub store: StoreSettings,
+    /// Serves models by KServe in a cluster. Unset: by processes on this machine.
+    pub kserve: Option<KserveSettings>,
+    /// How the cluster is reached.
+    pub kubernetes: KubernetesSettings,
     /// Where models are answered; a loopback address. Port 0 takes a free one and keeps it over restarts.
     pub listen_models: String,
     /// Python of an environment with kserve and the frameworks of the models.
@@ -69,6 +76,8 @@ impl Default for Settings {
             telemetry: TelemetrySettings::default(),
             state: ".kfops/serving-deployer".into(),
             store: StoreSettings::default(),
+            kserve: None,
+            kubernetes: KubernetesSettings::default(),
             listen_models: "127.0.0.1:8081".into(),
             python: "python3".into(),
             hide: Vec::new(),
@@ -100,7 +109,10 @@ impl Settings {
 
     /// What no type can say: a drain leaves requests the time that they have.
     pub fn check(&self) -> Result<(), Failure> {
-        self.models_address()?;
+        match &self.kserve {
+            Some(kserve) => kserve.validate()?,
+            None => drop(self.models_address()?),
+        }
         let (drain, predict) = (self.drain_timeout.get(), self.predict_timeout.get());
         if drain >= predict {
             return Ok(());

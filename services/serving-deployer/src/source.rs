@@ -38,7 +38,7 @@ pub(crate) async fn prepare(
     extract_source(&ports.store, &source, &folder, ArchiveLimits::default()).await?;
     let inputs = Inputs {
         service: request.service.clone(),
-        storage_uri: request.model.uri.clone(),
+        storage_uri: template::storage_uri(&request.model.uri),
         run_id: request.run.trim_start_matches("runs/").into(),
         commit: request.source.commit.clone(),
     };
@@ -55,7 +55,9 @@ pub(crate) async fn prepare(
                 template::render(&text(&file, &request.template).map_err(template_failure)?, &inputs).map_err(named)?
             };
             let predictor = template::predictor(&service, &inputs).map_err(named)?;
-            (predictor, template::manifest(&service).map_err(named)?)
+            let manifest = template::manifest(&service).map_err(named)?;
+            ports.runtime.check(&predictor, &manifest).map_err(named)?;
+            (predictor, manifest)
         }
     };
     let sample = match request.sample.as_str() {

@@ -12,7 +12,11 @@ pub const MAX_BYTES: usize = 1 << 20;
 const MAX_MANIFEST: usize = 32 << 10;
 /// Instructions that a template may take: loops in it end.
 const FUEL: u64 = 200_000;
-const FORMATS: [&str; 3] = ["sklearn", "xgboost", "lightgbm"];
+/// Keys of a predictor's model in the manner of KServe before 0.7.
+const OLD_KEYS: [&str; 10] =
+    ["sklearn", "xgboost", "lightgbm", "tensorflow", "pytorch", "triton", "onnx", "pmml", "paddle", "huggingface"];
+/// Schemes of object stores that KServe fetches models from, and of this machine.
+const SCHEMES: [&str; 8] = ["file", "s3", "gs", "hdfs", "https", "pvc", "hf", "oci"];
 
 /// What a template may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +40,8 @@ pub fn render(template: &str, inputs: &Inputs) -> Result<Value, Failure> {
     for (name, value) in [("storage_uri", &inputs.storage_uri), ("run_id", &inputs.run_id), ("commit", &inputs.commit)]
     {
         let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '/' | '.' | '_' | '-' | '~' | '+' | '=' | '%');
-        let rest = value.strip_prefix("file://").or_else(|| value.strip_prefix("s3://")).unwrap_or(value);
+        let rest =
+            value.split_once("://").filter(|(scheme, _)| SCHEMES.contains(scheme)).map_or(&**value, |(_, rest)| rest);
         if let Some(c) = rest.chars().find(|c| !plain(*c)) {
             return Err(invalid(format!("{name} has the character {c:?}, which cannot be put into YAML safely")));
         }
@@ -89,20 +94,13 @@ pub fn predictor(service: &Value, inputs: &Inputs) -> Result<Predictor, Failure>
                 .ok_or_else(|| invalid("spec.predictor.model.modelFormat.name is missing"))?;
             ("spec.predictor.model".to_owned(), format, model)
         }
-        None => FORMATS
+        None => OLD_KEYS
             .iter()
             .find_map(|format| {
                 Some((format!("spec.predictor.{format}"), (*format).to_owned(), predictor.get(*format)?))
             })
             .ok_or_else(|| invalid("spec.predictor has no `model`"))?,
     };
-    if !FORMATS.contains(&format.as_str()) {
-        return Err(invalid(format!(
-            "{path}: model format `{}` cannot be served on one machine; it knows {}",
-            cut(&format),
-            FORMATS.join(", ")
-        )));
-    }
     let protocol = match text(model.get("protocolVersion")).as_deref() {
         None | Some("v1") => Protocol::V1,
         Some("v2") => Protocol::V2,
@@ -123,6 +121,12 @@ pub fn predictor(service: &Value, inputs: &Inputs) -> Result<Predictor, Failure>
         }
     };
     Ok(Predictor { format, protocol, storage_uri })
+}
+
+/// A model's address as KServe takes it: KFP writes `minio://`, which KServe does not know.
+#[must_use]
+pub fn storage_uri(uri: &str) -> String {
+    uri.strip_prefix("minio://").map_or_else(|| uri.to_owned(), |rest| format!("s3://{rest}"))
 }
 
 /// As YAML, for people and for a comparison with what is live.

@@ -59,8 +59,13 @@ impl Traffic {
         for service in self.services.open_records().await? {
             let Some(live) = service.live_revision() else { continue };
             let key = RevisionKey { namespace: service.name.namespace.clone(), revision: live.name.clone() };
-            let mut trouble = match self.ports.runtime.observe(&key).await {
+            let runtime = &self.ports.runtime;
+            let mut trouble = match runtime.observe(&key).await {
                 Server::Ready(_) => None,
+                // The cluster is at it, or somebody deleted it: neither is waited for.
+                Server::Starting if runtime.outlives_us() => Some(runtime.doing(&key)),
+                Server::Exited(cause) if runtime.outlives_us() => Some(cause),
+                Server::Absent if runtime.outlives_us() => Some("somebody deleted its InferenceService".to_owned()),
                 Server::Starting => Some("its model server is starting".to_owned()),
                 Server::Absent if self.may_restart(&key) => {
                     Some(self.start(&service, &key).await.unwrap_or_else(|| "its model server is starting".into()))
@@ -76,10 +81,13 @@ impl Traffic {
                     Some(self.noted(&key).unwrap_or_else(|| format!("its model server ended: {cause}")))
                 }
             };
-            all_ready &= trouble.is_none();
+            all_ready &= trouble.is_none() || runtime.outlives_us();
             if let Err(failure) = self.follow(&service.name).await {
                 tracing::warn!(service = %service.name, %failure, "route not in force");
                 trouble.get_or_insert(failure.message);
+            }
+            if let Err(failure) = self.ports.runtime.settle(&service).await {
+                tracing::warn!(service = %service.name, %failure, "cannot be looked at");
             }
             let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
             match trouble {
@@ -106,7 +114,7 @@ impl Traffic {
         let live = service.live_revision()?;
         let started = async {
             model::verify(&self.ports.store, &live.model, &live.run).await?;
-            self.ports.runtime.start(&service.name, key, &live.predictor).await
+            self.ports.runtime.start(&service.name, live).await
         };
         let failure = started.await.err()?;
         tracing::warn!(revision = %key, %failure, "live model server not started");

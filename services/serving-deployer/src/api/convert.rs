@@ -164,12 +164,12 @@ fn model_to(model: Model) -> common::Model {
 }
 
 pub(super) fn service_to(seen: Seen) -> wire::InferenceService {
-    let Seen { service, endpoint, unanswered } = seen;
+    let Seen { service, endpoint, unanswered, notices } = seen;
     let mut revisions: Vec<_> = service.revisions.into_iter().map(revision_to).collect();
     if let Some(live) = revisions.iter_mut().find(|revision| revision.name == service.live) {
         live.unanswered = unanswered.unwrap_or_default();
     }
-    wire::InferenceService { name: service.name.resource(), endpoint, live_revision: service.live, revisions }
+    wire::InferenceService { name: service.name.resource(), endpoint, live_revision: service.live, revisions, notices }
 }
 
 fn revision_to(revision: Revision) -> wire::Revision {

@@ -7,8 +7,9 @@ use kfops_core::{Failure, Reason};
 use super::Driver;
 use crate::{
     model,
+    ports::Server,
     rollout::{Rollout, Stage, State, endpoint},
-    service::{InferenceService, Revision, RevisionKey, RevisionState},
+    service::{InferenceService, Model, Revision, RevisionKey, RevisionState},
     spans,
 };
 
@@ -16,7 +17,7 @@ impl Driver {
     pub(super) async fn begin(&self, rollout: &Rollout) -> Result<(), Failure> {
         let name = rollout.request.service.clone();
         self.shared.services.create(InferenceService::new(name)).await?;
-        let previous = self.service(rollout).await?.live;
+        let previous = self.live_before(rollout).await?;
         self.change(move |r, now| {
             // A cancel may have ended it in the meantime.
             if r.stage == Stage::Queued {
@@ -28,6 +29,32 @@ impl Driver {
         .await
     }
 
+    /// The revision that is live before the rollout: one that was not rolled out is adopted, one that somebody ended for
+    /// good is none.
+    async fn live_before(&self, rollout: &Rollout) -> Result<String, Failure> {
+        let runtime = &self.shared.ports.runtime;
+        let service = self.service(rollout).await?;
+        if let Some(live) = service.live_revision() {
+            let gone = runtime.outlives_us() && runtime.observe(&live.key(&service.name)).await == Server::Absent;
+            return Ok(if gone { String::new() } else { service.live });
+        }
+        let Some(adopted) = runtime.adopt(&service.name).await? else { return Ok(String::new()) };
+        let revision = Revision {
+            name: adopted.revision,
+            state: RevisionState::Ready,
+            percent: Some(100),
+            model: Model { uri: adopted.predictor.storage_uri.clone(), digest: String::new(), size_bytes: 0 },
+            predictor: adopted.predictor,
+            run: String::new(),
+            rollout: String::new(),
+            commit: String::new(),
+            created: self.now(),
+            manifest: adopted.manifest,
+            context: None,
+        };
+        Ok(self.change_service(rollout, move |service| service.adopt(revision)).await?.live)
+    }
+
     pub(super) async fn admit(&mut self, rollout: &Rollout) -> Result<(), Failure> {
         shut_out(&self.service(rollout).await?, rollout.request.fence)?;
         model::present(&self.shared.ports.store, &rollout.request.model, &rollout.request.run).await?;
@@ -35,7 +62,7 @@ impl Driver {
         let Some(prepared) = &self.prepared else { return Err(Failure::internal("not prepared")) };
         let (request, predictor) = (rollout.request.clone(), prepared.predictor.clone());
         let manifest = prepared.manifest.clone();
-        let (id, created) = (self.id.clone(), self.now());
+        let (id, created, context) = (self.id.clone(), self.now(), rollout.top_context());
         let service = self
             .change_service(rollout, move |service| {
                 service.admit(&id.clone(), |name| Revision {
@@ -49,6 +76,7 @@ impl Driver {
                     commit: request.source.commit,
                     created,
                     manifest,
+                    context,
                 });
             })
             .await?;

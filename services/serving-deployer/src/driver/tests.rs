@@ -51,8 +51,12 @@ struct Fake(Arc<Outside>);
 
 #[async_trait]
 impl Runtime for Fake {
-    async fn start(&self, _: &ServiceName, key: &RevisionKey, _: &Predictor) -> Result<(), Failure> {
-        self.0.running.lock().unwrap().insert(key.revision.clone());
+    fn check(&self, _: &Predictor, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn start(&self, _: &ServiceName, revision: &Revision) -> Result<(), Failure> {
+        self.0.running.lock().unwrap().insert(revision.name.clone());
         Ok(())
     }
 
@@ -129,6 +133,7 @@ fn revision(name: &str, state: RevisionState, percent: Option<u8>) -> Revision {
         commit: String::new(),
         created: SystemTime::UNIX_EPOCH,
         manifest: String::new(),
+        context: None,
     }
 }
 

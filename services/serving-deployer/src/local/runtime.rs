@@ -20,12 +20,13 @@ use super::orphan;
 use crate::{
     Settings,
     ports::{Runtime, Server},
-    service::{Predictor, RevisionKey, ServiceName},
+    service::{Predictor, Revision, RevisionKey, ServiceName},
 };
 
 mod watched;
 
 const SCRIPT: &str = include_str!("python/model_server.py");
+const FORMATS: [&str; 3] = ["sklearn", "xgboost", "lightgbm"];
 const POLL: Duration = Duration::from_millis(50);
 /// Of the log, in bytes.
 const LOG_SHOWN: u64 = 64 * 1024;
@@ -143,14 +144,24 @@ impl Processes {
 
 #[async_trait]
 impl Runtime for Processes {
-    async fn start(&self, service: &ServiceName, key: &RevisionKey, predictor: &Predictor) -> Result<(), Failure> {
+    fn check(&self, predictor: &Predictor, _: &str) -> Result<(), Failure> {
+        if FORMATS.contains(&predictor.format.as_str()) {
+            return Ok(());
+        }
+        let format: String = predictor.format.chars().filter(|c| !c.is_control()).take(100).collect();
+        let text = format!("model format `{format}` cannot be served on one machine; it knows {}", FORMATS.join(", "));
+        Err(Failure::new(Reason::TemplateInvalid, text))
+    }
+
+    async fn start(&self, service: &ServiceName, revision: &Revision) -> Result<(), Failure> {
+        let key = &revision.key(service);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(process) = running.get(key)
             && !matches!(*process.server.borrow(), Server::Exited(_))
         {
             return Ok(());
         }
-        let child = self.command(service, key, predictor)?.spawn()?;
+        let child = self.command(service, key, &revision.predictor)?.spawn()?;
         let kept = self.kept(key);
         orphan::remember(&kept, child.id());
         let (sender, server) = watch::channel(Server::Starting);

@@ -48,6 +48,7 @@ impl Outside {
             world: World {
                 new: Server::Absent,
                 live: (!previous.is_empty()).then_some(ready),
+                doing: String::new(),
                 share: None,
                 verdict: Verdict::Hold,
                 elapsed: Duration::ZERO,

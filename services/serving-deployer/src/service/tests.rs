@@ -29,6 +29,7 @@ fn a_rollout_gets_one_revision_name() {
             commit: String::new(),
             created: SystemTime::UNIX_EPOCH,
             manifest: String::new(),
+            context: None,
         }
     };
     service.admit("a", make);
@@ -58,6 +59,7 @@ fn many_failed_revisions_do_not_push_out_the_last_good_one() {
             commit: String::new(),
             created: SystemTime::UNIX_EPOCH,
             manifest: String::new(),
+            context: None,
         });
     }
     let kept: Vec<&str> = service.revisions.iter().map(|r| r.name.as_str()).collect();

@@ -34,6 +34,16 @@ fn a_template_says_format_protocol_and_model() {
 }
 
 #[test]
+fn addresses_of_object_stores_are_taken_as_kserve_wants_them() {
+    assert_eq!(storage_uri("minio://mlpipeline/v2/r-1/model"), "s3://mlpipeline/v2/r-1/model");
+    for uri in ["s3://bucket/r-1", "gs://bucket/r-1", "pvc://claim/r-1"] {
+        assert_eq!(storage_uri(uri), uri);
+        let inputs = Inputs { storage_uri: uri.into(), ..inputs() };
+        assert_eq!(predictor(&render(TEMPLATE, &inputs).unwrap(), &inputs).unwrap().storage_uri, uri);
+    }
+}
+
+#[test]
 fn an_absent_storage_uri_is_ours_and_the_old_style_is_read() {
     let template = "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: iris}\nspec: {predictor: {sklearn: {}}}";
     let predictor = rendered(template).unwrap();
@@ -49,7 +59,6 @@ fn what_is_no_inference_service_of_this_rollout_is_refused() {
         ("kind: InferenceService", "kind: Pod", "kind is `Pod`"),
         ("{{ name }}", "other", "metadata.name is `other`"),
         ("{{ namespace }}", "kube-system", "metadata.namespace is `kube-system`"),
-        ("name: sklearn", "name: pytorch", "model format `pytorch`"),
         ("v2", "grpc-v2", "protocolVersion is `grpc-v2`"),
         ("{{ storage_uri }}", "file:///etc", "storageUri is `file:///etc`"),
         ("{{ storage_uri }}", "{{ storage_uri }}/../r-2", "is not the model of this rollout"),

@@ -50,17 +50,23 @@ pub(crate) struct Load {
 impl Load {
     /// `tasks` connections, each with one request at a time, a small pause between two.
     pub(crate) fn start(url: &str, tasks: usize, instance: Value) -> Self {
+        Self::start_as(url, tasks, instance, None)
+    }
+
+    /// With a token for the ingress gateway.
+    pub(crate) fn start_as(url: &str, tasks: usize, instance: Value, token: Option<&str>) -> Self {
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Seen::default())));
         let tasks = (0..tasks)
             .map(|_| {
                 let (stop, seen, url) = (Arc::clone(&stop), Arc::clone(&seen), url.to_owned());
                 let body = json!({"instances": [instance]});
+                let token = token.map(str::to_owned);
                 tokio::spawn(async move {
                     let client =
                         reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
                     while !stop.load(Ordering::Relaxed) {
                         let begin = Instant::now();
-                        let outcome = one(&client, &url, &body).await;
+                        let outcome = one(&client, &url, &body, token.as_deref()).await;
                         seen.lock().unwrap().add(begin.elapsed(), outcome);
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
@@ -79,8 +85,12 @@ impl Load {
     }
 }
 
-async fn one(client: &reqwest::Client, url: &str, body: &Value) -> Result<String, String> {
-    let response = client.post(url).json(body).send().await.map_err(|error| format!("{error:?}"))?;
+async fn one(client: &reqwest::Client, url: &str, body: &Value, token: Option<&str>) -> Result<String, String> {
+    let mut request = client.post(url).json(body);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.map_err(|error| format!("{error:?}"))?;
     let status = response.status();
     let revision = response.headers().get("kfops-revision").map(|v| v.to_str().unwrap().to_owned());
     let text = response.text().await.map_err(|error| format!("{error:?}"))?;

@@ -1,62 +1,16 @@
 //! Killed in the middle, started again: as a process of its own.
 
-use std::{
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Instant};
 
-use kfops_proto::serving::{
-    CreateRolloutRequest, GetInferenceServiceRequest, State, rollout_service_client::RolloutServiceClient,
-};
-use kfops_serving_deployer::Settings;
+use kfops_proto::serving::{CreateRolloutRequest, State};
 use serde_json::json;
-use tonic::transport::Channel;
 
 use crate::{
     load::Load,
     models::model,
-    world::{FILES, SERVICE, eventually, is_at, predict, put_source, rollout, settings, strategy, titles, until},
+    process::Process,
+    world::{FILES, eventually, is_at, predict, put_source, rollout, settings, strategy, titles, until},
 };
-
-struct Process {
-    child: Child,
-    client: RolloutServiceClient<Channel>,
-}
-
-impl Process {
-    fn start(settings: &Settings, file: &Path) -> Self {
-        // JSON is YAML.
-        std::fs::write(file, serde_json::to_string(settings).unwrap()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_kfops-serving-deployer"))
-            .arg("--settings")
-            .arg(file)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let channel = kfops_rpc::connect(&format!("http://{}", settings.listen)).unwrap();
-        Self { child, client: RolloutServiceClient::new(channel) }
-    }
-
-    async fn up(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let request = GetInferenceServiceRequest { name: SERVICE.into() };
-        while let Err(status) = self.client.get_inference_service(request.clone()).await {
-            if status.code() == tonic::Code::NotFound {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{status}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
 
 /// Processes whose command line names the folder.
 fn children(folder: &Path) -> usize {

@@ -32,6 +32,8 @@ spec: {predictor: {model: {modelFormat: {name: sklearn}, storageUri: "{{ storage
 "#;
 pub(crate) const SAMPLE: &str = r#"{"instances": [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]}"#;
 pub(crate) const GOLDEN: &str = r#"{"request": {"instances": [[5.1, 3.5, 1.4, 0.2]]}, "expect": {"predictions": [0]}}"#;
+/// Longest rollout: pods start slowly on a machine that others use fully.
+const PATIENCE: Duration = Duration::from_secs(400);
 pub(crate) const SERVICE: &str = "namespaces/team/inferenceServices/iris";
 pub(crate) const FILES: &[(&str, &str)] =
     &[("serving/template.yaml", TEMPLATE), ("serving/sample.json", SAMPLE), ("serving/golden.jsonl", GOLDEN)];
@@ -216,7 +218,7 @@ pub(crate) async fn until(
         }
         panic!("the watch of {id} ended before the rollout");
     };
-    tokio::time::timeout(Duration::from_secs(120), watch).await.unwrap()
+    tokio::time::timeout(PATIENCE, watch).await.unwrap()
 }
 
 fn is_terminal(rollout: &Rollout) -> bool {

@@ -26,6 +26,10 @@ pub fn failure(error: &Error, resource: &str) -> Failure {
         403 => (Reason::PermissionDenied, format!("{resource}: {said}")),
         404 => (Reason::NotFound, format!("{resource}: {said}")),
         409 if status.reason == "AlreadyExists" => (Reason::AlreadyExists, format!("{resource}: {said}")),
+        // Server-side apply: the message names the fields and who owns them.
+        409 if said.starts_with("Apply failed with") => {
+            (Reason::ClusterRefused, format!("{resource} belongs to somebody else too: {said}"))
+        }
         409 => (Reason::ClusterUnavailable, format!("{resource} was changed by somebody else: {said}")),
         // A webhook's denial may come with any code that its author chose.
         400..=499 if status.code != 408 && status.code != 429 => {
