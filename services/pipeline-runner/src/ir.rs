@@ -16,7 +16,7 @@ pub(crate) struct Ir {
     /// The PipelineSpec.
     pub(crate) pipeline: Value,
     /// Further documents: the platform specification, where there is one.
-    platform: Vec<Value>,
+    pub(crate) platform: Vec<Value>,
 }
 
 impl Ir {

@@ -7,6 +7,7 @@
 
 mod api;
 mod arguments;
+mod cluster;
 mod compile;
 mod engine;
 mod execute;
@@ -31,7 +32,7 @@ use tokio::net::TcpListener;
 
 pub use ports::{CompileJob, Compiler, Executor, Outcome, Ports, RunJob};
 pub use run::{ModelSource, Task};
-pub use settings::Settings;
+pub use settings::{ArtifactLocation, KfpSettings, Settings};
 pub use version::{Image, Source};
 
 use self::{engine::Engine, run::Run, version::PipelineVersion};

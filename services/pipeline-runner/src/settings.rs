@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use kfops_kube::KubernetesSettings;
 use kfops_settings::HumanDuration;
 use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use crate::cluster::settings::{ArtifactLocation, KfpSettings};
 
 /// Settings of the pipeline runner.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +43,10 @@ pub struct Settings {
     pub keep_artifacts: bool,
     /// How long work may go on after the service was asked to stop. What is cut off starts again with the service.
     pub patience: HumanDuration,
+    /// Kubeflow Pipelines. Set: pipelines run there instead of on this machine.
+    pub kfp: Option<KfpSettings>,
+    /// The cluster, where `kfp` is set without a pipeline root.
+    pub kubernetes: KubernetesSettings,
 }
 
 impl kfops_boot::ServiceSettings for Settings {
@@ -69,6 +76,8 @@ impl Default for Settings {
             task_environment: BTreeMap::new(),
             keep_artifacts: false,
             patience: HumanDuration::from_secs(10),
+            kfp: None,
+            kubernetes: KubernetesSettings::default(),
         }
     }
 }

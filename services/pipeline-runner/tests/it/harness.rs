@@ -136,7 +136,11 @@ impl Runner {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings(folder.path());
         change(&mut settings);
-        let ports = Ports::local(&settings, tracer).await.unwrap();
+        let ports = Ports::of(&settings, tracer).await.unwrap();
+        Self::over(settings, ports, folder).await
+    }
+
+    pub(crate) async fn over(settings: Settings, ports: Ports, folder: TempDir) -> Self {
         let store = Store::open(&settings.store).unwrap();
         let service = Service::build(settings, ports).await.unwrap();
         let (listener, address) = kfops_rpc::bind("127.0.0.1:0").await.unwrap();

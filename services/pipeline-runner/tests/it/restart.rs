@@ -16,7 +16,7 @@ use tokio::{
 use crate::harness::{Clients, PATIENCE, python, settings, version_request, waiting_pipeline};
 
 /// Starts the binary; gives it and its address.
-async fn start(folder: &Path, number: u32) -> (Child, Clients) {
+pub(crate) async fn start(folder: &Path, number: u32, more: &[&str]) -> (Child, Clients) {
     let settings = settings(folder);
     let log = folder.join(format!("service-{number}.log"));
     let child = Command::new(env!("CARGO_BIN_EXE_kfops-pipeline-runner"))
@@ -24,6 +24,7 @@ async fn start(folder: &Path, number: u32) -> (Child, Clients) {
         .arg(format!("store={}", settings.store))
         .arg("--set")
         .arg(format!("state={}", settings.state.display()))
+        .args(more.iter().flat_map(|set| ["--set", set]))
         .env("KFOPS_PIPELINE_RUNNER_PYTHON", python())
         .log(&log)
         .spawn()
@@ -52,7 +53,7 @@ async fn a_run_that_was_killed_is_run_again_under_its_id() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&settings(folder.path()).store).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (mut service, mut clients) = start(folder.path(), 1).await;
+    let (mut service, mut clients) = start(folder.path(), 1, &[]).await;
     let pipeline = waiting_pipeline(listener.local_addr().unwrap().port());
     let version = version_request(&store, "p.py", &[("p.py", &pipeline)]).await;
     clients.create_version("v-1", version, None).await.unwrap();
@@ -62,7 +63,7 @@ async fn a_run_that_was_killed_is_run_again_under_its_id() {
     let mut first = accept(&listener).await;
 
     service.kill().await;
-    let (mut service, mut clients) = start(folder.path(), 2).await;
+    let (mut service, mut clients) = start(folder.path(), 2, &[]).await;
     let mut second = accept(&listener).await;
     // The first task is gone by then, although only the service was killed.
     let gone = tokio::time::timeout(PATIENCE, first.read(&mut [0])).await.expect("the first task has ended");
@@ -81,12 +82,12 @@ async fn a_compilation_that_was_killed_is_done_again_and_a_stop_leaves_the_rest_
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&settings(folder.path()).store).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (mut service, mut clients) = start(folder.path(), 1).await;
+    let (mut service, mut clients) = start(folder.path(), 1, &[]).await;
     let pipeline = waiting_pipeline(listener.local_addr().unwrap().port());
     let version = version_request(&store, "p.py", &[("p.py", &pipeline)]).await;
     clients.create_version("v-1", version, None).await.unwrap();
     service.kill().await;
-    let (mut service, mut clients) = start(folder.path(), 2).await;
+    let (mut service, mut clients) = start(folder.path(), 2, &[]).await;
     assert_eq!(clients.version("v-1").await.state(), pb::State::Succeeded);
     service.terminate(Duration::from_secs(10)).await;
 }
