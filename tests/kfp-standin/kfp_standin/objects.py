@@ -34,7 +34,18 @@ class S3:
     def put(self, key, file):
         with open(file, "rb") as source:
             body = source.read()
-        url = urllib.parse.urlsplit(f"{self.url}/{urllib.parse.quote(key, safe='/-_.~')}")
+        try:
+            self.request(f"{self.url}/{urllib.parse.quote(key, safe='/-_.~')}", body)
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            # There is no such bucket yet.
+            self.request(self.url, b"")
+            self.request(f"{self.url}/{urllib.parse.quote(key, safe='/-_.~')}", body)
+
+    def request(self, url, body):
+        """One PUT."""
+        url = urllib.parse.urlsplit(url)
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         digest = hashlib.sha256(body).hexdigest()
         headers = {"host": url.netloc, "x-amz-content-sha256": digest, "x-amz-date": now}

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use kfops_core::{Clock, Failure, Reason};
 use kfops_store::Store;
 use tokio::{sync::watch, time::Instant};
@@ -106,7 +107,8 @@ impl Executor for KfpExecutor {
         let id = self.id(&job.run, job.attempt);
         let submit = Submit { client: &self.client, settings: &self.settings, folder: &self.folder, cancel };
         // Asked for each run: it may have become another one.
-        let health = submit.persist("asking KFP what it is", &submit.unless(&id), async || self.client.health().await);
+        let unless = submit.unless(&id);
+        let health = submit.persist("asking KFP what it is", &unless, || self.client.health().boxed());
         let locate = self.way(&health.await?)?;
         let root = self.roots.get().await?;
         let spec = Spec::of(&job.pipeline);

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures::{FutureExt as _, future::BoxFuture};
 use kfops_core::{Digest, Failure, Reason, short_hash};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     kfp::{Client, Problem, Run, RunRequest, safe_name},
     settings::KfpSettings,
-    spec::{same, upload_text},
+    spec::{passable, same, upload_text},
 };
 use crate::{life::canceled, ports::RunJob};
 
@@ -49,8 +50,8 @@ impl Submit<'_> {
         documents: &[&Value],
         full: bool,
     ) -> Result<Run, Failure> {
-        let found =
-            self.persist("looking for the run", &self.unless(id), async || self.client.run(id, full).await).await?;
+        let unless = self.unless(id);
+        let found = self.persist("looking for the run", &unless, || self.client.run(id, full).boxed()).await?;
         if let Some(run) = found {
             tracing::info!(run = job.run, kfp_run = id, "KFP knows this run already");
             return Ok(run);
@@ -59,6 +60,7 @@ impl Submit<'_> {
         if self.posted(id).exists() {
             return self.look_up(job, id, &name, full, "the service ended while the run was being created").await;
         }
+        passable(&job.arguments)?;
         let text = upload_text(documents)?;
         let experiment = self.experiment(job).await?;
         let (pipeline, version) = self.version(job, &text, documents).await?;
@@ -112,10 +114,11 @@ impl Submit<'_> {
         let begun = Instant::now();
         let mut away = None;
         loop {
-            let named =
-                async || Ok::<_, Problem>(self.client.runs_named(name).await?.into_iter().find(|run| run.run_id == id));
             let found = match self.client.run(id, full).await {
-                Ok(None) => named().await,
+                Ok(None) => {
+                    let named = self.client.runs_named(name).await;
+                    named.map(|runs| runs.into_iter().find(|run| run.run_id == id))
+                }
                 found => found,
             };
             match found {
@@ -146,26 +149,34 @@ impl Submit<'_> {
     async fn experiment(&self, job: &RunJob) -> Result<String, Failure> {
         let name = if job.experiment.is_empty() { &self.settings.experiment } else { &job.experiment };
         let name = safe_name(name);
-        self.persist("finding the experiment", self.cancel, async || self.client.experiment(&name).await).await
+        self.persist("finding the experiment", self.cancel, || self.client.experiment(&name).boxed()).await
     }
 
     /// The ids of pipeline and version. The version's name holds the digest of what is uploaded, so one that is there is this one.
     async fn version(&self, job: &RunJob, text: &str, documents: &[&Value]) -> Result<(String, String), Failure> {
         let name = safe_name(&job.pipeline_name);
-        let pipeline = self.upload("uploading the pipeline", async || match self.client.find_pipeline(&name).await? {
-            Some(id) => Ok(id),
-            None => self.client.upload_pipeline(&name, text).await,
-        });
-        let pipeline = pipeline.await?;
+        let pipeline = || {
+            let found = async {
+                match self.client.find_pipeline(&name).await? {
+                    Some(id) => Ok(id),
+                    None => self.client.upload_pipeline(&name, text).await,
+                }
+            };
+            found.boxed()
+        };
+        let pipeline = self.upload("uploading the pipeline", pipeline).await?;
         let digest = Digest::of(text.as_bytes());
         let name = safe_name(&format!("{}-{}", job.version, digest.hex().get(..12).unwrap_or_default()));
-        let version = self.upload("uploading the pipeline version", async || {
-            match self.client.find_version(&pipeline, &name).await? {
-                Some((id, spec)) => Ok((id, Some(spec))),
-                None => Ok((self.client.upload_version(&pipeline, &name, text).await?, None)),
-            }
-        });
-        let (version, seen) = version.await?;
+        let version = || {
+            let found = async {
+                match self.client.find_version(&pipeline, &name).await? {
+                    Some((id, spec)) => Ok((id, Some(spec))),
+                    None => Ok((self.client.upload_version(&pipeline, &name, text).await?, None)),
+                }
+            };
+            found.boxed()
+        };
+        let (version, seen) = self.upload("uploading the pipeline version", version).await?;
         if seen.is_some_and(|seen| !holds(&seen, documents)) {
             let message = format!("KFP has a version `{name}` with another content");
             return Err(
@@ -176,57 +187,81 @@ impl Submit<'_> {
     }
 
     /// Looks and uploads until it is there. Names are unique in KFP: asking twice is asking once.
-    async fn upload<T>(&self, doing: &str, call: impl AsyncFn() -> Result<T, Problem>) -> Result<T, Failure> {
-        let mut uploads = 0;
-        self.persist(doing, self.cancel, async || {
-            let answer = call().await;
-            match &answer {
+    async fn upload<'c, T>(
+        &self,
+        doing: &str,
+        mut call: impl FnMut() -> BoxFuture<'c, Result<T, Problem>> + Send,
+    ) -> Result<T, Failure> {
+        let (begun, mut uploads) = (Instant::now(), 0);
+        loop {
+            let problem = match self.once(doing, self.cancel, call()).await? {
+                Ok(found) => return Ok(found),
+                Err(problem) => problem,
+            };
+            let problem = match problem {
                 // Somebody was faster: the next look finds it.
-                Err(problem) if problem.is(409) => {
-                    uploads += 1;
-                    if uploads <= UPLOADS { Err(Problem::Unsent(problem.to_string())) } else { answer }
-                }
-                Err(Problem::Refused { status: 500, message }) => {
-                    uploads += 1;
+                Problem::Refused { status: 409, .. } if uploads < UPLOADS => Problem::Unsent(problem.to_string()),
+                Problem::Refused { status: 500, message } => {
                     let message =
                         format!("{message} (its log says why; its database takes no characters of four bytes)");
-                    if uploads <= UPLOADS { answer } else { Err(Problem::Refused { status: 422, message }) }
+                    Problem::Refused { status: if uploads < UPLOADS { 500 } else { 422 }, message }
                 }
-                Err(Problem::Refused { status: 400, message }) => {
+                Problem::Refused { status: 400, message } => {
                     let message = format!("{message} (it says no more; this is also its answer to a lack of rights)");
-                    Err(Problem::Refused { status: 400, message })
+                    Problem::Refused { status: 400, message }
                 }
-                _ => answer,
-            }
-        })
-        .await
+                problem => problem,
+            };
+            uploads += 1;
+            self.wait(doing, self.cancel, begun, problem).await?;
+        }
     }
 
     /// Asks again while a better answer can come, within the patience of the settings.
-    pub(super) async fn persist<T>(
+    pub(super) async fn persist<'c, T>(
         &self,
         doing: &str,
         cancel: &CancellationToken,
-        mut call: impl AsyncFnMut() -> Result<T, Problem>,
+        mut call: impl FnMut() -> BoxFuture<'c, Result<T, Problem>> + Send,
     ) -> Result<T, Failure> {
         let begun = Instant::now();
         loop {
-            let problem = tokio::select! {
-                biased;
-                answer = call() => match answer {
-                    Ok(found) => return Ok(found),
-                    Err(problem) => problem,
-                },
-                () = cancel.cancelled() => return Err(Failure::new(Reason::Canceled, format!("canceled while {doing}"))),
-            };
-            if !problem.passes() || begun.elapsed() >= self.settings.patience.get() {
-                return Err(problem.failure(doing));
+            match self.once(doing, cancel, call()).await? {
+                Ok(found) => return Ok(found),
+                Err(problem) => self.wait(doing, cancel, begun, problem).await?,
             }
-            tracing::warn!(%problem, doing, "KFP: tried again");
-            tokio::select! {
-                () = tokio::time::sleep(self.settings.poll.get()) => {}
-                () = cancel.cancelled() => return Err(Failure::new(Reason::Canceled, format!("canceled while {doing}"))),
-            }
+        }
+    }
+
+    /// The answer, unless it is canceled before.
+    async fn once<T>(
+        &self,
+        doing: &str,
+        cancel: &CancellationToken,
+        call: BoxFuture<'_, Result<T, Problem>>,
+    ) -> Result<Result<T, Problem>, Failure> {
+        tokio::select! {
+            biased;
+            answer = call => Ok(answer),
+            () = cancel.cancelled() => Err(Failure::new(Reason::Canceled, format!("canceled while {doing}"))),
+        }
+    }
+
+    /// Until it may be asked again; fails when that is of no use.
+    async fn wait(
+        &self,
+        doing: &str,
+        cancel: &CancellationToken,
+        begun: Instant,
+        problem: Problem,
+    ) -> Result<(), Failure> {
+        if !problem.passes() || begun.elapsed() >= self.settings.patience.get() {
+            return Err(problem.failure(doing));
+        }
+        tracing::warn!(%problem, doing, "KFP: tried again");
+        tokio::select! {
+            () = tokio::time::sleep(self.settings.poll.get()) => Ok(()),
+            () = cancel.cancelled() => Err(Failure::new(Reason::Canceled, format!("canceled while {doing}"))),
         }
     }
 
