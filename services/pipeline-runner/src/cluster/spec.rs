@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kfops_core::Failure;
+use kfops_core::{Failure, Reason};
 use serde_json::{Map, Value};
+
+/// Most bytes of a run's arguments as JSON: KFP gives them to a container as one argument of its command line, and Linux takes
+/// 128 KiB there (MAX_ARG_STRLEN).
+const ARGUMENTS: usize = 100_000;
 
 /// The pipeline's leaves, by the key of the task. Tasks of one key in several components are one entry.
 pub(super) struct Spec {
@@ -99,6 +103,27 @@ pub(super) fn upload_text(documents: &[&Value]) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// Refuses arguments that KFP would start a workflow for and then fail with: its columns are of three-byte UTF-8, and the row of
+/// a run is written after the workflow is made.
+pub(super) fn passable(arguments: &BTreeMap<String, Value>) -> Result<(), Failure> {
+    let refused = |name: &str, why: String| {
+        let failure = Failure::new(Reason::InvalidArgument, why).on(format!("run.arguments.{name}"));
+        Err(failure.action("put it into a file of the repository or the object store, and pass where it lies"))
+    };
+    let mut sum = 0;
+    for (name, value) in arguments {
+        let text = format!("{name}{value}");
+        if let Some(c) = text.chars().find(|c| u32::from(*c) >= 0x1_0000) {
+            return refused(name, format!("KFP's database cannot keep the character {c} of argument `{name}`"));
+        }
+        sum += text.len();
+        if sum > ARGUMENTS {
+            return refused(name, format!("the arguments are longer than {ARGUMENTS} bytes, which KFP cannot pass on"));
+        }
+    }
+    Ok(())
+}
+
 /// Whether two documents say the same; numbers are doubles to KFP.
 pub(super) fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
@@ -157,6 +182,15 @@ mod tests {
         let text = upload_text(&[&document, &json!({"platforms": {}})]).unwrap();
         assert!(text.chars().all(|c| matches!(u32::from(c), 0xa | 0x20..=0x7e | 0x1_0000..)), "{text}");
         assert_eq!(text.matches("\n---\n").count(), 1);
+    }
+
+    #[test]
+    fn arguments_that_would_leave_a_workflow_behind_are_refused() {
+        let refused = |value: Value| passable(&[("a".to_owned(), value)].into()).err().map(|failure| failure.message);
+        assert!(refused(json!({"k": ["größe", "\u{ffff}", 1]})).is_none());
+        assert!(refused(json!(["🎉"])).unwrap().contains("`a`"));
+        assert!(refused(json!("x".repeat(ARGUMENTS - 3))).is_none());
+        assert!(refused(json!("x".repeat(ARGUMENTS - 2))).unwrap().contains("longer"));
     }
 
     #[test]

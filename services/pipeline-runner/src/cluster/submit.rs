@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     kfp::{Client, Problem, Run, RunRequest, safe_name},
     settings::KfpSettings,
-    spec::{same, upload_text},
+    spec::{passable, same, upload_text},
 };
 use crate::{life::canceled, ports::RunJob};
 
@@ -59,6 +59,7 @@ impl Submit<'_> {
         if self.posted(id).exists() {
             return self.look_up(job, id, &name, full, "the service ended while the run was being created").await;
         }
+        passable(&job.arguments)?;
         let text = upload_text(documents)?;
         let experiment = self.experiment(job).await?;
         let (pipeline, version) = self.version(job, &text, documents).await?;

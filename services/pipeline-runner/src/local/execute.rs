@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     events::Events,
     leftovers,
-    logs::{EVERY, Shipper},
     python::Python,
     read_plain, unusable, write,
 };
