@@ -3,7 +3,11 @@
 //!
 //! On one machine (`local`) pipelines run with `kfp.local`: tasks are processes of one Python environment, not
 //! containers of the images that the specification names, and only lightweight Python components can run. In a cluster
+<<<<<<< HEAD
 //! (`cluster`) tasks run in their images, by Kubeflow Pipelines.
+=======
+//! (`cluster`) pipelines compile in pods without network, and tasks run in their images, by Kubeflow Pipelines.
+>>>>>>> kfp4
 
 mod api;
 mod arguments;
@@ -35,7 +39,7 @@ use tokio::net::TcpListener;
 
 pub use ports::{CompileJob, Compiler, Executor, Outcome, Ports, RunJob};
 pub use run::{ModelSource, Task};
-pub use settings::{ArtifactLocation, KfpSettings, Settings};
+pub use settings::{ArtifactLocation, KfpSettings, SandboxNetwork, SandboxSettings, Settings};
 pub use version::{Image, Source};
 
 use self::{engine::Engine, run::Run, version::PipelineVersion};

@@ -9,7 +9,10 @@ use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::cluster::settings::{ArtifactLocation, KfpSettings};
+pub use crate::cluster::{
+    sandbox::settings::{Network as SandboxNetwork, SandboxSettings},
+    settings::{ArtifactLocation, KfpSettings},
+};
 
 /// Settings of the pipeline runner.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +48,9 @@ pub struct Settings {
     pub patience: HumanDuration,
     /// Kubeflow Pipelines. Set: pipelines run there instead of on this machine.
     pub kfp: Option<KfpSettings>,
-    /// The cluster, where `kfp` is set without a pipeline root.
+    /// Pods for compiling. Set: pipelines compile there instead of on this machine.
+    pub sandbox: Option<SandboxSettings>,
+    /// The cluster, where `sandbox` is set, or `kfp` without a pipeline root.
     pub kubernetes: KubernetesSettings,
 }
 
@@ -77,6 +82,7 @@ impl Default for Settings {
             keep_artifacts: false,
             patience: HumanDuration::from_secs(10),
             kfp: None,
+            sandbox: None,
             kubernetes: KubernetesSettings::default(),
         }
     }

@@ -198,13 +198,14 @@ impl Submit<'_> {
                 Ok(found) => return Ok(found),
                 Err(problem) => problem,
             };
+            uploads += usize::from(problem.is(409) || problem.is(500));
             let problem = match problem {
                 // Somebody was faster: the next look finds it.
-                Problem::Refused { status: 409, .. } if uploads < UPLOADS => Problem::Unsent(problem.to_string()),
+                Problem::Refused { status: 409, .. } if uploads <= UPLOADS => Problem::Unsent(problem.to_string()),
                 Problem::Refused { status: 500, message } => {
                     let message =
                         format!("{message} (its log says why; its database takes no characters of four bytes)");
-                    Problem::Refused { status: if uploads < UPLOADS { 500 } else { 422 }, message }
+                    Problem::Refused { status: if uploads <= UPLOADS { 500 } else { 422 }, message }
                 }
                 Problem::Refused { status: 400, message } => {
                     let message = format!("{message} (it says no more; this is also its answer to a lack of rights)");
@@ -212,7 +213,6 @@ impl Submit<'_> {
                 }
                 problem => problem,
             };
-            uploads += 1;
             self.wait(doing, self.cancel, begun, problem).await?;
         }
     }

@@ -23,8 +23,8 @@ use tonic::transport::Channel;
 use crate::watch::{Watched, watch_until};
 
 pub(crate) const COMMIT: &str = "3f2c1e7000000000000000000000000000000000";
-/// For everything that should take seconds.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// For everything that should take seconds, on a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The Python with kfp.
 pub(crate) fn python() -> PathBuf {

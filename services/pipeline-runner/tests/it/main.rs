@@ -9,6 +9,7 @@ mod harness;
 mod legacy;
 mod restart;
 mod run;
+mod sandbox;
 mod store;
 mod trace;
 mod watch;

@@ -15,17 +15,34 @@ use tokio::{
 
 use crate::harness::{Clients, PATIENCE, python, settings, version_request, waiting_pipeline};
 
-/// Starts the binary; gives it and its address.
+/// Starts the binary over the folder; gives it and its address.
 pub(crate) async fn start(folder: &Path, number: u32, more: &[&str]) -> (Child, Clients) {
     let settings = settings(folder);
+    let store = format!("store={}", settings.store);
+    let state = format!("state={}", settings.state.display());
+    let sets: Vec<&str> = ["listen=127.0.0.1:0", &store, &state].into_iter().chain(more.iter().copied()).collect();
+    start_set(folder, number, &sets, &python()).await
+}
+
+/// Starts the binary with these settings of a cluster.
+pub(crate) async fn start_with(
+    settings: &kfops_pipeline_runner::Settings,
+    folder: &Path,
+    number: u32,
+) -> (Child, Clients) {
+    let serde_json::Value::Object(fields) = serde_json::to_value(settings).unwrap() else { panic!("no settings") };
+    let changed = ["listen", "state", "compile_memory_mib", "kfp", "sandbox", "kubernetes"];
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut sets: Vec<String> = changed.iter().map(|name| format!("{name}={}", text(&fields[*name]))).collect();
+    sets.push(format!("store={}", settings.store));
+    start_set(folder, number, &sets.iter().map(String::as_str).collect::<Vec<_>>(), &settings.python).await
+}
+
+async fn start_set(folder: &Path, number: u32, sets: &[&str], python: &Path) -> (Child, Clients) {
     let log = folder.join(format!("service-{number}.log"));
     let child = Command::new(env!("CARGO_BIN_EXE_kfops-pipeline-runner"))
-        .args(["--set", "listen=127.0.0.1:0", "--set"])
-        .arg(format!("store={}", settings.store))
-        .arg("--set")
-        .arg(format!("state={}", settings.state.display()))
-        .args(more.iter().flat_map(|set| ["--set", set]))
-        .env("KFOPS_PIPELINE_RUNNER_PYTHON", python())
+        .args(sets.iter().flat_map(|set| ["--set", set]))
+        .env("KFOPS_PIPELINE_RUNNER_PYTHON", python)
         .log(&log)
         .spawn()
         .unwrap();
