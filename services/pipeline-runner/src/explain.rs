@@ -16,17 +16,7 @@ pub(crate) struct Problem {
 }
 
 /// A compilation that ended without a result. `ended` says how, `memory` is its limit in MiB.
-<<<<<<< HEAD
 pub(crate) fn not_compiled(job: &CompileJob, problem: Option<Problem>, memory: u64, ended: &str, log: &str) -> Failure {
-=======
-pub(crate) fn not_compiled(
-    job: &CompileJob,
-    problem: Option<Problem>,
-    memory: u64,
-    ended: &str,
-    log: &str,
-) -> Failure {
->>>>>>> kfp4
     let (path, name) = (&job.path, format!("pipelineVersions/{}", job.version));
     let failed = |message: String| Failure::new(Reason::CompileFailed, message).on(&name).log_tail(log);
     let of_memory = log.contains("MemoryError") || log.contains("bad_alloc");
@@ -34,14 +24,9 @@ pub(crate) fn not_compiled(
         Some(Problem { kind, message }) if kind != "memory" => {
             let message: String = message.chars().take(500).collect();
             match kind.as_str() {
-<<<<<<< HEAD
                 "refused" => {
                     failed(message).action("correct the file, or `pipeline.source` and `function` in the configuration")
                 }
-=======
-                "refused" => failed(message)
-                    .action("correct the file, or `pipeline.source` and `function` in the configuration"),
->>>>>>> kfp4
                 "compile" => failed(format!("{path} cannot be compiled: {message}")),
                 "missing" => missing(job).on(name),
                 "source" => Failure::new(Reason::SourceInvalid, format!("the source archive is not valid: {message}"))

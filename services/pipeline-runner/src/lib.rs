@@ -3,11 +3,7 @@
 //!
 //! On one machine (`local`) pipelines run with `kfp.local`: tasks are processes of one Python environment, not
 //! containers of the images that the specification names, and only lightweight Python components can run. In a cluster
-<<<<<<< HEAD
-//! (`cluster`) tasks run in their images, by Kubeflow Pipelines.
-=======
 //! (`cluster`) pipelines compile in pods without network, and tasks run in their images, by Kubeflow Pipelines.
->>>>>>> kfp4
 
 mod api;
 mod arguments;

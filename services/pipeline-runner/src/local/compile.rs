@@ -12,14 +12,7 @@ use kfops_store::{ArchiveLimits, SourceRef, Store, extract_source};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-<<<<<<< HEAD
 use super::{python::Python, read_plain, unusable, write};
-=======
-use super::{
-    python::Python,
-    read_plain, unusable, write,
-};
->>>>>>> kfp4
 use crate::{
     Settings,
     explain::{self, Problem},
@@ -109,12 +102,7 @@ impl LocalCompiler {
         if ended.timed_out {
             return explain::timed_out(job, self.timeout, log);
         }
-<<<<<<< HEAD
         let problem = problem.map(|problem| Problem { message: without_scratch(&problem.message, scratch), ..problem });
-=======
-        let problem =
-            problem.map(|problem| Problem { message: without_scratch(&problem.message, scratch), ..problem });
->>>>>>> kfp4
         explain::not_compiled(job, problem, self.limits.memory >> 20, &ended.describe(), log)
     }
 }

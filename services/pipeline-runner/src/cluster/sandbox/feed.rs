@@ -85,7 +85,9 @@ impl Attendant<'_> {
             }
             match (state(COMPILE), &begun) {
                 (Some(state), None) if state.running.is_some() => begun = Some((uid, Instant::now())),
-                (state, Some((of, _))) if *of == uid && state.is_none_or(|state| state.running.is_none()) => begun = None,
+                (state, Some((of, _))) if *of == uid && state.is_none_or(|state| state.running.is_none()) => {
+                    begun = None
+                }
                 _ => {}
             }
         }
@@ -178,8 +180,11 @@ impl Attendant<'_> {
         let read = tokio::task::spawn_blocking(read).await.map_err(Failure::internal)?;
         let (size, digest) = read.map_err(|error| Failure::internal(format!("{}: {error}", path.display())))?;
         if digest != source.digest {
-            return Err(invalid(format!("the source archive is damaged: its digest is {digest}, not {}", source.digest))
-                .action("remove the object from the store, then give the command again"));
+            return Err(invalid(format!(
+                "the source archive is damaged: its digest is {digest}, not {}",
+                source.digest
+            ))
+            .action("remove the object from the store, then give the command again"));
         }
         if size > self.max_source << 20 {
             return Err(invalid(format!("the source archive is larger than {} MiB", self.max_source))

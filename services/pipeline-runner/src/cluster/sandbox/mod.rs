@@ -142,9 +142,7 @@ impl SandboxCompiler {
         shipper.ship(&job.log_key, output.path(), tidy).await;
         let log = clean(&LogTail::read(output.path(), TAIL));
         match (outcome, enough) {
-            (Ok(Outcome::Succeeded(Finished { message, .. })), _) => {
-                output.result(&message)?.map_err(Stop::Again)
-            }
+            (Ok(Outcome::Succeeded(Finished { message, .. })), _) => output.result(&message)?.map_err(Stop::Again),
             (Ok(Outcome::Exited(exited)), _) => Err(self.exited(job, &exited, &log)),
             (Err(_), _) if cancel.is_cancelled() => Err(canceled(&format!("pipelineVersions/{}", job.version)).into()),
             (Err(_), Some(Enough::TimedOut)) => Err(explain::timed_out(job, self.timeout, &log).into()),
@@ -167,12 +165,14 @@ impl SandboxCompiler {
                 let failure = Failure::new(Reason::ClusterRefused, message).on("sandbox.namespace");
                 failure.action("deny their egress by a NetworkPolicy that the cluster's network enforces; where that cannot be, set sandbox.network to unproven").into()
             }
-            (RECEIVE, BROKEN) => {
-                Stop::Again(Failure::new(Reason::ClusterUnavailable, "the source was cut off on its way into the sandbox"))
-            }
-            (RECEIVE, DAMAGED) => {
-                Stop::Again(Failure::new(Reason::SourceUnavailable, "the source was damaged on its way into the sandbox"))
-            }
+            (RECEIVE, BROKEN) => Stop::Again(Failure::new(
+                Reason::ClusterUnavailable,
+                "the source was cut off on its way into the sandbox",
+            )),
+            (RECEIVE, DAMAGED) => Stop::Again(Failure::new(
+                Reason::SourceUnavailable,
+                "the source was damaged on its way into the sandbox",
+            )),
             (RECEIVE | EMIT, _) => {
                 let message = format!("the sandbox's container {} failed: {described}", exited.container);
                 let failure = Failure::internal(message).action("is sandbox.image an image with Python and kfp?");

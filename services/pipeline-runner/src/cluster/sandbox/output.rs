@@ -56,7 +56,8 @@ impl Output {
     /// The pipeline that the pod printed. An inner error: its log was not all read.
     pub(super) fn result(&self, last_words: &str) -> Result<Result<Ir, Failure>, Failure> {
         let strange = |what: &str| {
-            Failure::internal(format!("the sandbox printed {what}")).action("is sandbox.image an image with Python and kfp?")
+            Failure::internal(format!("the sandbox printed {what}"))
+                .action("is sandbox.image an image with Python and kfp?")
         };
         let said: Said = serde_json::from_str(last_words).map_err(|_| strange("no result"))?;
         if let Some(refused) = said.refused {
@@ -78,8 +79,8 @@ impl Output {
             let failure = Failure::new(Reason::ClusterUnavailable, "the sandbox's log could not be read to its end");
             return Ok(Err(failure.action("try again")));
         }
-        let documents: Vec<Value> =
-            serde_json::from_slice(&text).map_err(|error| invalid(format!("the compiled pipeline is not valid: {error}")))?;
+        let documents: Vec<Value> = serde_json::from_slice(&text)
+            .map_err(|error| invalid(format!("the compiled pipeline is not valid: {error}")))?;
         let ir = Ir::of(documents)?;
         let problems: Vec<&str> = said.problems.iter().map(String::as_str).collect();
         explain::against_schema(&problems).map_or(Ok(Ok(ir)), Err)

@@ -129,10 +129,8 @@ fn files(job: &CompileJob, limits: &Limits) -> Value {
         // Below the container's limit, so that Python can say that it was too much.
         "limits": {"AS": limits.memory << 20, "CPU": limits.cpu, "FSIZE": 64 << 20, "CORE": 0},
     });
-    let mut files: Map<String, Value> = programs::library(job)
-        .into_iter()
-        .map(|(path, text)| (format!("library/{path}"), text.into()))
-        .collect();
+    let mut files: Map<String, Value> =
+        programs::library(job).into_iter().map(|(path, text)| (format!("library/{path}"), text.into())).collect();
     files.insert("request.json".into(), request.to_string().into());
     for (path, text) in [
         ("compile.py", programs::COMPILE),
