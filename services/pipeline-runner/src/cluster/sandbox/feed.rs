@@ -10,6 +10,7 @@ use kfops_store::Store;
 use kube::{
     Api, Client, ResourceExt as _,
     api::AttachParams,
+    client::UpgradeConnectionError,
     runtime::{WatchStreamExt as _, watcher},
 };
 use tokio::{
@@ -22,8 +23,8 @@ use crate::ports::CompileJob;
 
 /// Between two attempts to attach.
 const PAUSE: Duration = Duration::from_millis(300);
-/// Longest time without progress while the archive is sent.
-const STALLED: Duration = Duration::from_secs(60);
+/// Longest time without progress while the archive is sent; longer than the pod may take to show that it has no network.
+const STALLED: Duration = Duration::from_secs(120);
 /// Bytes that are read and sent at once.
 const PIECE: usize = 256 << 10;
 /// The label by which the Job controller marks its pods.
@@ -104,8 +105,13 @@ impl Attendant<'_> {
         let mut attached = loop {
             match pods.attach(pod, &how).await {
                 Ok(attached) => break attached,
-                Err(kube::Error::Api(status)) if status.code == 403 => {
-                    return Err(kfops_kube::failure(&kube::Error::Api(status), &format!("pods/{pod}/attach")));
+                Err(kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code))) if code == 403 => {
+                    let message =
+                        format!("this service's account may not attach to pods/{pod}, to hand over the source");
+                    return Err(Failure::new(Reason::PermissionDenied, message).action(format!(
+                        "allow it get and create on pods/attach in the namespace {}",
+                        self.namespace
+                    )));
                 }
                 // It has ended, or is about to.
                 Err(error) if begun.elapsed() > STALLED => {

@@ -10,7 +10,7 @@ import time
 
 FOLDER = "/kfops/given"
 # How long a network plugin may take until its policy holds, and how long one that drops what it forbids is asked, seconds.
-CLOSING, SILENCE = 20, 1
+CLOSING, SILENCE = 60, 1
 OPEN, BROKEN, DAMAGED = 11, 12, 13
 
 

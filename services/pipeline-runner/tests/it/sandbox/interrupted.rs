@@ -47,9 +47,8 @@ async fn a_pod_that_is_deleted_is_replaced() {
     let mut runner = world.runner(|_| {}).await;
     let version = runner.request("p.py", &[("p.py", SLOW)]).await;
     runner.clients.create_version("v-1", version, None).await.unwrap();
-    for container in ["receive", "compile"] {
-        // The first may be over before it is seen.
-        let pod = world.running(if container == "receive" { "compile" } else { container }).await;
+    for _ in 0..2 {
+        let pod = world.running("compile").await;
         world.api::<k8s_openapi::api::core::v1::Pod>().delete(&pod, &DeleteParams::default()).await.unwrap();
     }
     let version = runner.clients.version("v-1").await;
