@@ -220,6 +220,11 @@ impl Engine {
         self.builds.update_anyway(id, end).await.map(|_| ())
     }
 
+    /// Canceled when the process is about to end.
+    pub(crate) fn leaving(&self) -> CancellationToken {
+        self.lifecycle.aborting()
+    }
+
     /// The process is about to end: what is not done stays open.
     pub(crate) fn aborted(&self) -> bool {
         self.lifecycle.aborting().is_cancelled()

@@ -124,6 +124,9 @@ impl ImageWork<'_> {
             log: log.to_owned(),
             scratch: self.folder()?,
             timeout: self.engine.settings.build_timeout.get(),
+            name: format!("{}/images/{}", self.build.name(), spec.name),
+            trace: self.build.trace.map(|caller| steps::context(&caller, self.build, &spec.name).child("build")),
+            leaving: self.engine.leaving(),
         };
         let Pushed { digest, .. } = self.built(&job, steps).await?;
         self.engine.known.remember(repository, &content, &digest).await?;

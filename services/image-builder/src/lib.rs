@@ -2,19 +2,22 @@
 //! are built at the same time, up to a limit, and pushed by digest. A digest over everything that goes into an image
 //! decides whether it exists already: then nothing is built. On one machine the first of buildctl, buildah, podman and
 //! docker that works builds, an embedded registry keeps the images, and the usual base images are made from Debian's
-//! packages where no public registry answers.
+//! packages where no public registry answers. In a cluster each image is a Job with rootless BuildKit in a namespace for builds.
 
 mod api;
 mod build;
+mod cluster;
 mod content_digest;
 mod context;
 mod dockerfile;
 mod engine;
+mod explain;
 mod image;
 mod known;
 mod local;
 mod ports;
 mod reference;
+mod registry_client;
 mod request;
 mod settings;
 mod steps;
@@ -28,6 +31,7 @@ use tokio::net::TcpListener;
 
 use crate::{api::Api, engine::Engine};
 pub use crate::{
+    cluster::{BuildKitSettings, Fetcher, PatienceSettings, Resources, fetch_context},
     local::registry,
     ports::{Base, Builder, Job, Ports, Pushed, Registry, Repository, Target},
     reference::ImageName,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kfops_core::{Clock, Digest, Failure};
+use kfops_core::{Clock, Digest, Failure, TraceContext};
 use kfops_telemetry::Tracer;
 use tokio_util::sync::CancellationToken;
 
@@ -73,6 +73,12 @@ pub struct Job {
     pub scratch: PathBuf,
     /// Longest that it may take.
     pub timeout: Duration,
+    /// The image among all that are ever built, e.g. `builds/b-1/images/trainer`. Asked for again after a restart, it is the same.
+    pub name: String,
+    /// The span that the builder's own become children of.
+    pub trace: Option<TraceContext>,
+    /// The process is about to end, which cancels too. What goes on outside of it is left to the next one.
+    pub leaving: CancellationToken,
 }
 
 /// An image that was built and pushed.
@@ -87,7 +93,7 @@ pub struct Pushed {
 /// Makes images.
 #[async_trait]
 pub trait Builder: Send + Sync {
-    /// Builds and pushes. Nothing that it started outlives the call.
+    /// Builds and pushes. Nothing that it started outlives the call, unless the process is leaving and the work goes on elsewhere.
     /// A failure to push has the reason `ImagePushFailed`.
     async fn build(&self, job: &Job, cancel: &CancellationToken) -> Result<Pushed, Failure>;
 }

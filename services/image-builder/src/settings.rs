@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use kfops_kube::KubernetesSettings;
 use kfops_settings::HumanDuration;
 use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::cluster::BuildKitSettings;
 
 /// Settings of the image builder.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -30,8 +33,12 @@ pub struct Settings {
     pub registry: RegistrySettings,
     /// The registry that this service serves itself while `registry.prefix` is empty.
     pub embedded_registry: EmbeddedRegistrySettings,
-    /// How images are built on this machine.
+    /// How images are built on this machine, without `kubernetes`.
     pub local: LocalSettings,
+    /// The cluster in which images are built; `namespace` is that of the builds. Without this, they are built on this machine.
+    pub kubernetes: Option<KubernetesSettings>,
+    /// How images are built in a cluster.
+    pub buildkit: BuildKitSettings,
 }
 
 /// A registry to push to.
@@ -193,6 +200,8 @@ impl Default for Settings {
             registry: RegistrySettings::default(),
             embedded_registry: EmbeddedRegistrySettings::default(),
             local: LocalSettings::default(),
+            kubernetes: None,
+            buildkit: BuildKitSettings::default(),
         }
     }
 }

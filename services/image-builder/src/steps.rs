@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use kfops_core::TraceContext;
 use kfops_telemetry::{Span, Tracer};
 
 use crate::build::{Build, ImageResult};
@@ -14,6 +15,15 @@ pub(crate) struct Step {
     pub(crate) error: Option<String>,
 }
 
+/// The span of an image.
+pub(crate) fn context(caller: &TraceContext, build: &Build, image: &str) -> TraceContext {
+    caller.child(&build.name()).child(&key(image))
+}
+
+fn key(image: &str) -> String {
+    format!("image/{image}")
+}
+
 /// Records the image's span and its parts', when someone traces the build.
 pub(crate) fn record(
     tracer: &Tracer,
@@ -23,9 +33,8 @@ pub(crate) fn record(
     steps: &[Step],
 ) {
     let Some(caller) = &build.trace else { return };
-    let build = caller.child(&build.name());
-    let key = format!("image/{}", result.name);
-    let image = build.child(&key);
+    let image = context(caller, build, &result.name);
+    let (build, key) = (caller.child(&build.name()), key(&result.name));
     for step in steps {
         let span = Span::child(&image, step.name, step.name, step.start, step.end).failed(step.error.clone());
         tracer.record(span);

@@ -51,7 +51,8 @@ impl Engine {
             permit = self.running.acquire() => Some(permit.map_err(Failure::internal)?),
         };
         let run = self.runs.get(id).await?;
-        if cancel.is_cancelled() {
+        // What goes on without us must be told to end before it is called canceled.
+        if cancel.is_cancelled() && !self.goes_on(&run).await {
             let failure = canceled(&run.name());
             return self.end_run(run, Some(failure)).await;
         }
@@ -88,7 +89,7 @@ impl Engine {
 
     /// Counts the attempt before it begins; one that the executor can go on with counts once.
     async fn begin(&self, run: Run) -> Result<Run, Failure> {
-        let goes_on = run.attempt > 0 && self.ports.executor.resumable(&run.life.id, run.attempt).await;
+        let goes_on = self.goes_on(&run).await;
         let now = self.now();
         self.runs
             .update(&run.life.id, move |run| {
@@ -101,6 +102,10 @@ impl Engine {
             .await
     }
 
+    async fn goes_on(&self, run: &Run) -> bool {
+        run.attempt > 0 && self.ports.executor.resumable(&run.life.id, run.attempt).await
+    }
+
     async fn job(&self, run: &Run) -> Result<RunJob, Failure> {
         let version = self.versions.get(&run.spec.version).await?;
         let bytes = self.ports.store.get(&version.spec_key()).await?;
@@ -109,7 +114,12 @@ impl Engine {
             run: run.life.id.clone(),
             attempt: run.attempt,
             tasks: ir.tasks(),
+            version: run.spec.version.clone(),
+            pipeline_name: run.pipeline.clone(),
+            commit: run.commit.clone(),
+            experiment: run.spec.experiment.clone(),
             pipeline: ir.pipeline,
+            platform: ir.platform,
             arguments: run.spec.arguments.clone(),
             timeout: run.spec.timeout.unwrap_or(self.settings.run_timeout.get()),
             context: run.life.trace.map(|caller| caller.child(&run.name())),

@@ -16,7 +16,7 @@ pub(crate) struct Ir {
     /// The PipelineSpec.
     pub(crate) pipeline: Value,
     /// Further documents: the platform specification, where there is one.
-    platform: Vec<Value>,
+    pub(crate) platform: Vec<Value>,
 }
 
 impl Ir {
@@ -30,6 +30,11 @@ impl Ir {
             let line: String = error.lines().next().unwrap_or_default().chars().take(300).collect();
             invalid(format!("the compiled pipeline is not YAML: {line}"))
         })?;
+        Self::of(documents)
+    }
+
+    /// Of its documents, which are not to be trusted.
+    pub(crate) fn of(documents: Vec<Value>) -> Result<Self, Failure> {
         let mut documents = documents.into_iter().filter(|document| !document.is_null());
         let pipeline = documents.next().ok_or_else(|| invalid("the compiled pipeline is empty"))?;
         if let Some(kind) = pipeline.get("kind").and_then(Value::as_str) {

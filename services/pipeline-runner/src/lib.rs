@@ -2,22 +2,26 @@
 //! keeps it as a version; runs versions, reports their tasks, and copies the model that they train into the model store.
 //!
 //! On one machine (`local`) pipelines run with `kfp.local`: tasks are processes of one Python environment, not
-//! containers of the images that the specification names, and only lightweight Python components can run. On a cluster
-//! tasks run in their images.
+//! containers of the images that the specification names, and only lightweight Python components can run. In a cluster
+//! (`cluster`) pipelines compile in pods without network, and tasks run in their images, by Kubeflow Pipelines.
 
 mod api;
 mod arguments;
+mod cluster;
 mod compile;
 mod engine;
 mod execute;
+mod explain;
 mod ir;
 mod life;
 mod local;
 mod model;
 mod pin;
 mod ports;
+mod programs;
 mod run;
 mod settings;
+mod ship;
 mod spans;
 mod version;
 
@@ -31,7 +35,7 @@ use tokio::net::TcpListener;
 
 pub use ports::{CompileJob, Compiler, Executor, Outcome, Ports, RunJob};
 pub use run::{ModelSource, Task};
-pub use settings::Settings;
+pub use settings::{ArtifactLocation, KfpSettings, SandboxNetwork, SandboxSettings, Settings};
 pub use version::{Image, Source};
 
 use self::{engine::Engine, run::Run, version::PipelineVersion};

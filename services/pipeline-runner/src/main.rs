@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
         "Kfops' pipeline-runner: compiles and runs Kubeflow pipelines",
         async |start| {
             let Start { settings, tracer, listener, lifecycle } = start;
-            let ports = Ports::local(&settings, tracer).await?;
+            let ports = Ports::of(&settings, tracer).await?;
             Ok(Service::build(settings, ports).await?.serve(listener, lifecycle).await?)
         },
     )

@@ -69,8 +69,18 @@ pub struct RunJob {
     pub run: String,
     /// 1, and one more for each time that the run was begun again.
     pub attempt: i32,
+    /// Id of the pipeline version.
+    pub version: String,
+    /// The pipeline's name in the repository's configuration.
+    pub pipeline_name: String,
+    /// The commit that the version was made from.
+    pub commit: String,
+    /// Where the run is filed; empty: as usual.
+    pub experiment: String,
     /// The pinned pipeline specification.
     pub pipeline: Value,
+    /// What it says about its platform, e.g. Kubernetes.
+    pub platform: Vec<Value>,
     /// Checked against the pipeline's parameters.
     pub arguments: BTreeMap<String, Value>,
     /// Tasks that are known beforehand.

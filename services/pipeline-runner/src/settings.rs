@@ -2,11 +2,17 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use kfops_kube::KubernetesSettings;
 use kfops_settings::HumanDuration;
 use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use crate::cluster::{
+    sandbox::settings::{Network as SandboxNetwork, SandboxSettings},
+    settings::{ArtifactLocation, KfpSettings},
+};
 
 /// Settings of the pipeline runner.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +46,12 @@ pub struct Settings {
     pub keep_artifacts: bool,
     /// How long work may go on after the service was asked to stop. What is cut off starts again with the service.
     pub patience: HumanDuration,
+    /// Kubeflow Pipelines. Set: pipelines run there instead of on this machine.
+    pub kfp: Option<KfpSettings>,
+    /// Pods for compiling. Set: pipelines compile there instead of on this machine.
+    pub sandbox: Option<SandboxSettings>,
+    /// The cluster, where `sandbox` is set, or `kfp` without a pipeline root.
+    pub kubernetes: KubernetesSettings,
 }
 
 impl kfops_boot::ServiceSettings for Settings {
@@ -69,6 +81,9 @@ impl Default for Settings {
             task_environment: BTreeMap::new(),
             keep_artifacts: false,
             patience: HumanDuration::from_secs(10),
+            kfp: None,
+            sandbox: None,
+            kubernetes: KubernetesSettings::default(),
         }
     }
 }

@@ -1,20 +1,20 @@
 //! The ports over one machine.
 
-mod base_image;
+pub(crate) mod base_image;
 mod builders;
 mod host_files;
 mod jail;
 pub mod registry;
-mod registry_client;
 
 use std::sync::Arc;
 
 use kfops_core::{Failure, SystemClock};
 use kfops_telemetry::Tracer;
 
-use self::{base_image::StandIns, builders::LocalBuilder, registry::Handle, registry_client::RegistryClient};
+use self::{builders::LocalBuilder, registry::Handle};
 use crate::{
     ports::{Ports, Target},
+    registry_client::RegistryClient,
     settings::Settings,
 };
 
@@ -33,7 +33,7 @@ impl Ports {
             _ => None,
         };
         let cache = settings.local.cache_folder();
-        let stand_ins = Arc::new(StandIns::new(settings.local.stand_in, cache, embedded.clone()));
+        let stand_ins = Some(base_image::StandIns::new(settings.local.stand_in, cache, embedded.clone()));
         let builder = LocalBuilder::new(settings, embedded.as_ref().map(Handle::host));
         let registry = RegistryClient::new(settings.registry.auth_file.clone(), embedded.map(|e| e.host()), stand_ins)?;
         Ok(Self {

@@ -5,6 +5,7 @@
 
 mod builds;
 mod cancel;
+mod cluster;
 mod escape;
 mod failures;
 mod preview;

@@ -78,19 +78,7 @@ impl World {
 
     /// Puts an archive of these files into the store; a name that ends with `!` is executable.
     pub(crate) async fn source(&self, files: &[(&str, &str)]) -> SourceArchive {
-        let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-        for (path, text) in files {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
-            header.set_mode(if path.ends_with('!') { 0o755 } else { 0o644 });
-            let path = format!("o-n-abc/{}", path.trim_end_matches('!'));
-            builder.append_data(&mut header, path, text.as_bytes()).unwrap();
-        }
-        let bytes = builder.into_inner().unwrap().finish().unwrap();
-        let digest = Digest::of(&bytes).to_string();
-        let key = format!("sources/o/n/{}.tar.gz", &digest[7..20]);
-        self.store.put(&key, bytes).await.unwrap();
-        SourceArchive { key, digest, commit: "abc".into(), repository: "O/n".into() }
+        source(&self.store, files).await
     }
 
     /// The program that builds on this machine keeps no containers after builds.
@@ -119,6 +107,12 @@ impl Drop for World {
 }
 
 impl Running {
+    /// A service that runs elsewhere.
+    pub(crate) fn at(address: &str) -> Self {
+        let client = BuildServiceClient::new(kfops_rpc::connect(&format!("http://{address}")).unwrap());
+        Self { client, tracer: Tracer::disabled(), lifecycle: Lifecycle::new(), runtime: Mutex::new(None) }
+    }
+
     pub(crate) async fn create(&self, id: &str, source: &SourceArchive, images: Vec<ImageSpec>) -> Build {
         let build = Build { source: Some(source.clone()), images, ..Build::default() };
         let message = CreateBuildRequest { build: Some(build), build_id: id.into(), ..Default::default() };
@@ -188,6 +182,23 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Puts an archive of these files into a store; a name that ends with `!` is executable.
+pub(crate) async fn source(store: &Store, files: &[(&str, &str)]) -> SourceArchive {
+    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(if path.ends_with('!') { 0o755 } else { 0o644 });
+        let path = format!("o-n-abc/{}", path.trim_end_matches('!'));
+        builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    let bytes = builder.into_inner().unwrap().finish().unwrap();
+    let digest = Digest::of(&bytes).to_string();
+    let key = format!("sources/o/n/{}.tar.gz", &digest[7..20]);
+    store.put(&key, bytes).await.unwrap();
+    SourceArchive { key, digest, commit: "abc".into(), repository: "O/n".into() }
 }
 
 pub(crate) fn image(name: &str, context: &str) -> ImageSpec {

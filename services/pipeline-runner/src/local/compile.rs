@@ -8,32 +8,21 @@ use std::{
 use async_trait::async_trait;
 use kfops_core::{Failure, Reason};
 use kfops_process::{Ended, Limits, LogTail};
-use kfops_settings::HumanDuration;
 use kfops_store::{ArchiveLimits, SourceRef, Store, extract_source};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    logs::{EVERY, Shipper},
-    python::Python,
-    read_plain, unusable, write,
-};
+use super::{python::Python, read_plain, unusable, write};
 use crate::{
     Settings,
+    explain::{self, Problem},
     ir::{MAX_BYTES, invalid},
     life::canceled,
     ports::{CompileJob, Compiler},
+    programs,
+    ship::{EVERY, Shipper},
 };
 
-const COMPILE: &str = include_str!("../python/compile.py");
-const CHECK: &str = include_str!("../python/check_ir.py");
-/// What pipelines of Kfops 1 import.
-const LEGACY: &[(&str, &str)] = &[
-    ("__init__.py", include_str!("../python/kfops/__init__.py")),
-    ("tagger.py", include_str!("../python/kfops/tagger.py")),
-    ("model.py", include_str!("../python/kfops/model.py")),
-];
 /// Longest time for the check of the schema.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -43,13 +32,6 @@ pub(super) struct LocalCompiler {
     folder: PathBuf,
     timeout: Duration,
     limits: Limits,
-}
-
-/// What compile.py says about its failure.
-#[derive(Deserialize)]
-struct Problem {
-    kind: String,
-    message: String,
 }
 
 impl LocalCompiler {
@@ -69,13 +51,10 @@ impl LocalCompiler {
         let source = scratch.join("source");
         let library = scratch.join("library");
         let (output, error) = (scratch.join("pipeline.yaml"), scratch.join("error.json"));
-        for (name, text) in LEGACY {
-            write(&library.join("kfops").join(name), text)?;
+        for (name, text) in programs::library(job) {
+            write(&library.join(name), text)?;
         }
-        let images: serde_json::Map<String, Value> =
-            job.images.iter().map(|image| (image.name.clone(), image.reference().into())).collect();
-        write(&library.join("kfops/images.json"), Value::Object(images).to_string())?;
-        write(&scratch.join("compile.py"), COMPILE)?;
+        write(&scratch.join("compile.py"), programs::COMPILE)?;
         let request = json!({
             "root": source, "path": job.path, "function": job.function,
             "library": library, "output": output, "error": error,
@@ -117,49 +96,14 @@ impl LocalCompiler {
     }
 
     fn failure(&self, job: &CompileJob, ended: &Ended, problem: Option<Problem>, log: &str, scratch: &Path) -> Failure {
-        let path = &job.path;
-        let name = format!("pipelineVersions/{}", job.version);
         if ended.canceled {
-            return canceled(&name);
+            return canceled(&format!("pipelineVersions/{}", job.version));
         }
         if ended.timed_out {
-            let limit = humantime(self.timeout);
-            return Failure::new(Reason::CompileTimeout, format!("compiling {path} took longer than {limit}"))
-                .on(name)
-                .action("importing the file must not train or download anything: move such work into components")
-                .log_tail(log);
+            return explain::timed_out(job, self.timeout, log);
         }
-        let failed = |message: String| Failure::new(Reason::CompileFailed, message).on(name).log_tail(log);
-        let of_memory = log.contains("MemoryError") || log.contains("bad_alloc");
-        match problem {
-            Some(problem) if problem.kind != "memory" => {
-                let message: String = without_scratch(&problem.message, scratch).chars().take(500).collect();
-                match problem.kind.as_str() {
-                    "refused" => failed(message)
-                        .action("correct the file, or `pipeline.source` and `function` in the configuration"),
-                    "compile" => failed(format!("{path} cannot be compiled: {message}")),
-                    _ => failed(format!("{path} cannot be imported: {message}")).action(way_out(&message)),
-                }
-            }
-            problem if problem.is_some() || of_memory => {
-                let limit = self.limits.memory >> 20;
-                failed(format!("compiling {path} needed more memory than {limit} MiB"))
-                    .action("importing the file must not load data: move such work into components")
-            }
-            _ => failed(format!("compiling {path} ended without a result: {}", ended.describe())),
-        }
-    }
-}
-
-/// What helps against an exception while the file is imported, by its last line.
-fn way_out(message: &str) -> &'static str {
-    let is = |names: &[&str]| names.iter().any(|name| message.starts_with(name));
-    if is(&["ModuleNotFoundError", "ImportError"]) {
-        "the file may import kfp and files of its repository; import anything else inside of the components"
-    } else if is(&["SyntaxError", "IndentationError", "TabError"]) {
-        "correct the line that the log names, and push"
-    } else {
-        "correct the line that the log names, and push; importing the file may only define the pipeline"
+        let problem = problem.map(|problem| Problem { message: without_scratch(&problem.message, scratch), ..problem });
+        explain::not_compiled(job, problem, self.limits.memory >> 20, &ended.describe(), log)
     }
 }
 
@@ -182,10 +126,7 @@ impl Compiler for LocalCompiler {
         let file = source.join(&job.path);
         let inside = file.canonicalize().is_ok_and(|real| real.starts_with(&source) && real.is_file());
         if !inside {
-            let message = format!("there is no file {} in the repository at {}", job.path, short(&job.source.commit));
-            return Err(
-                Failure::new(Reason::CompileFailed, message).action("correct `pipeline.source` in the configuration")
-            );
+            return Err(explain::missing(job));
         }
         if !job.is_yaml {
             return self.in_sandbox(job, &scratch.0, cancel).await;
@@ -201,7 +142,7 @@ impl Compiler for LocalCompiler {
         let command = self
             .python
             .command()
-            .args(["-c", CHECK])
+            .args(["-c", programs::CHECK])
             // kfp then imports its messages alone, not its compiler.
             .env("_KFP_RUNTIME", "true")
             .input(pipeline.to_string())
@@ -214,16 +155,11 @@ impl Compiler for LocalCompiler {
             return Err(Failure::new(Reason::Canceled, "canceled while the compiled pipeline was checked"));
         }
         let problems: Vec<&str> = ended.output.lines().filter_map(|line| line.strip_prefix("problem: ")).collect();
-        match problems.first() {
-            Some(first) => {
-                let first: String = first.chars().take(500).collect();
-                Err(invalid(format!("the compiled pipeline is not valid KFP 2 IR: {first}"))
-                    .log_tail(&problems.join("\n")))
-            }
-            None => Err(Failure::internal(format!("the compiled pipeline could not be checked: {}", ended.describe()))
+        Err(explain::against_schema(&problems).unwrap_or_else(|| {
+            Failure::internal(format!("the compiled pipeline could not be checked: {}", ended.describe()))
                 .action("does the Python of the setting `python` have kfp?")
-                .log_tail(&ended.output)),
-        }
+                .log_tail(&ended.output)
+        }))
     }
 }
 
@@ -253,13 +189,4 @@ impl Drop for Scratch {
 fn without_scratch(text: &str, scratch: &Path) -> String {
     let scratch = scratch.display().to_string();
     text.replace(&format!("{scratch}/source/"), "").replace(&scratch, "")
-}
-
-fn short(commit: &str) -> &str {
-    commit.get(..7).unwrap_or("its commit")
-}
-
-fn humantime(duration: Duration) -> String {
-    // As the setting is written.
-    serde_json::to_value(HumanDuration(duration)).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -19,18 +19,13 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    events::Events,
-    leftovers,
-    logs::{EVERY, Shipper},
-    python::Python,
-    read_plain, unusable, write,
-};
+use super::{events::Events, leftovers, python::Python, read_plain, unusable, write};
 use crate::{
     Settings,
     life::{State, canceled},
     ports::{Executor, Outcome, RunJob},
     run::Task,
+    ship::{EVERY, Shipper},
 };
 
 const RUN: &str = include_str!("../python/run.py");

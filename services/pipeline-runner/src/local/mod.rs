@@ -4,7 +4,6 @@ mod compile;
 mod events;
 mod execute;
 mod leftovers;
-mod logs;
 mod python;
 
 use std::{path::Path, sync::Arc};
@@ -49,7 +48,7 @@ impl Ports {
 }
 
 /// Makes a folder; its real path.
-fn folder(path: &Path) -> Result<std::path::PathBuf, Failure> {
+pub(crate) fn folder(path: &Path) -> Result<std::path::PathBuf, Failure> {
     std::fs::create_dir_all(path).and_then(|()| path.canonicalize()).map_err(|error| {
         Failure::new(Reason::StoreUnavailable, format!("cannot use folder {}: {error}", path.display()))
     })

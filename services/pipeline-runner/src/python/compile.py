@@ -32,7 +32,8 @@ def main() -> int:
     except BaseException as error:  # SystemExit too: the repository's code may call sys.exit
         kind, message = describe(error, root)
     with open(request["error"], "w", encoding="utf-8") as file:
-        json.dump({"kind": kind, "message": message[:1000]}, file)
+        # In a cluster these are a container's last words, of which Kubernetes keeps 4096 bytes.
+        json.dump({"kind": kind, "message": message[:900]}, file, ensure_ascii=False)
     return 1
 
 

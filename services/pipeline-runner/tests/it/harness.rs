@@ -23,8 +23,8 @@ use tonic::transport::Channel;
 use crate::watch::{Watched, watch_until};
 
 pub(crate) const COMMIT: &str = "3f2c1e7000000000000000000000000000000000";
-/// For everything that should take seconds.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// For everything that should take seconds, on a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The Python with kfp.
 pub(crate) fn python() -> PathBuf {
@@ -136,7 +136,11 @@ impl Runner {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings(folder.path());
         change(&mut settings);
-        let ports = Ports::local(&settings, tracer).await.unwrap();
+        let ports = Ports::of(&settings, tracer).await.unwrap();
+        Self::over(settings, ports, folder).await
+    }
+
+    pub(crate) async fn over(settings: Settings, ports: Ports, folder: TempDir) -> Self {
         let store = Store::open(&settings.store).unwrap();
         let service = Service::build(settings, ports).await.unwrap();
         let (listener, address) = kfops_rpc::bind("127.0.0.1:0").await.unwrap();

@@ -15,16 +15,34 @@ use tokio::{
 
 use crate::harness::{Clients, PATIENCE, python, settings, version_request, waiting_pipeline};
 
-/// Starts the binary; gives it and its address.
-async fn start(folder: &Path, number: u32) -> (Child, Clients) {
+/// Starts the binary over the folder; gives it and its address.
+pub(crate) async fn start(folder: &Path, number: u32, more: &[&str]) -> (Child, Clients) {
     let settings = settings(folder);
+    let store = format!("store={}", settings.store);
+    let state = format!("state={}", settings.state.display());
+    let sets: Vec<&str> = ["listen=127.0.0.1:0", &store, &state].into_iter().chain(more.iter().copied()).collect();
+    start_set(folder, number, &sets, &python()).await
+}
+
+/// Starts the binary with these settings of a cluster.
+pub(crate) async fn start_with(
+    settings: &kfops_pipeline_runner::Settings,
+    folder: &Path,
+    number: u32,
+) -> (Child, Clients) {
+    let serde_json::Value::Object(fields) = serde_json::to_value(settings).unwrap() else { panic!("no settings") };
+    let changed = ["listen", "state", "compile_memory_mib", "kfp", "sandbox", "kubernetes"];
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut sets: Vec<String> = changed.iter().map(|name| format!("{name}={}", text(&fields[*name]))).collect();
+    sets.push(format!("store={}", settings.store));
+    start_set(folder, number, &sets.iter().map(String::as_str).collect::<Vec<_>>(), &settings.python).await
+}
+
+async fn start_set(folder: &Path, number: u32, sets: &[&str], python: &Path) -> (Child, Clients) {
     let log = folder.join(format!("service-{number}.log"));
     let child = Command::new(env!("CARGO_BIN_EXE_kfops-pipeline-runner"))
-        .args(["--set", "listen=127.0.0.1:0", "--set"])
-        .arg(format!("store={}", settings.store))
-        .arg("--set")
-        .arg(format!("state={}", settings.state.display()))
-        .env("KFOPS_PIPELINE_RUNNER_PYTHON", python())
+        .args(sets.iter().flat_map(|set| ["--set", set]))
+        .env("KFOPS_PIPELINE_RUNNER_PYTHON", python)
         .log(&log)
         .spawn()
         .unwrap();
@@ -52,7 +70,7 @@ async fn a_run_that_was_killed_is_run_again_under_its_id() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&settings(folder.path()).store).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (mut service, mut clients) = start(folder.path(), 1).await;
+    let (mut service, mut clients) = start(folder.path(), 1, &[]).await;
     let pipeline = waiting_pipeline(listener.local_addr().unwrap().port());
     let version = version_request(&store, "p.py", &[("p.py", &pipeline)]).await;
     clients.create_version("v-1", version, None).await.unwrap();
@@ -62,7 +80,7 @@ async fn a_run_that_was_killed_is_run_again_under_its_id() {
     let mut first = accept(&listener).await;
 
     service.kill().await;
-    let (mut service, mut clients) = start(folder.path(), 2).await;
+    let (mut service, mut clients) = start(folder.path(), 2, &[]).await;
     let mut second = accept(&listener).await;
     // The first task is gone by then, although only the service was killed.
     let gone = tokio::time::timeout(PATIENCE, first.read(&mut [0])).await.expect("the first task has ended");
@@ -81,12 +99,12 @@ async fn a_compilation_that_was_killed_is_done_again_and_a_stop_leaves_the_rest_
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&settings(folder.path()).store).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (mut service, mut clients) = start(folder.path(), 1).await;
+    let (mut service, mut clients) = start(folder.path(), 1, &[]).await;
     let pipeline = waiting_pipeline(listener.local_addr().unwrap().port());
     let version = version_request(&store, "p.py", &[("p.py", &pipeline)]).await;
     clients.create_version("v-1", version, None).await.unwrap();
     service.kill().await;
-    let (mut service, mut clients) = start(folder.path(), 2).await;
+    let (mut service, mut clients) = start(folder.path(), 2, &[]).await;
     assert_eq!(clients.version("v-1").await.state(), pb::State::Succeeded);
     service.terminate(Duration::from_secs(10)).await;
 }

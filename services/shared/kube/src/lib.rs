@@ -2,6 +2,7 @@
 
 mod client;
 mod failure;
+pub mod job;
 mod settings;
 
 pub use client::{FIELD_MANAGER, apply, connect};

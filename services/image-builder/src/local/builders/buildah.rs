@@ -12,8 +12,9 @@ use kfops_core::{Digest, Failure, Reason};
 use kfops_process::{Command, Ended, read_regular};
 use tokio_util::sync::CancellationToken;
 
-use super::{Common, canceled, explain, storage::Storage, wall::View};
+use super::{Common, canceled, storage::Storage, wall::View};
 use crate::{
+    explain,
     local::host_files,
     ports::{Builder, Job, Pushed},
     settings::Isolation,

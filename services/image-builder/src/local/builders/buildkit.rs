@@ -7,8 +7,11 @@ use kfops_core::{Digest, Failure};
 use kfops_process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::{Common, canceled, explain, refuse_stand_in};
-use crate::ports::{Builder, Job, Pushed};
+use super::{Common, canceled, refuse_stand_in};
+use crate::{
+    explain,
+    ports::{Builder, Job, Pushed},
+};
 
 /// Builds with a running buildkitd.
 pub(super) struct BuildKit {

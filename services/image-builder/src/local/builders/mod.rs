@@ -3,7 +3,6 @@
 mod buildah;
 mod buildkit;
 mod docker;
-mod explain;
 mod probe;
 mod storage;
 mod wall;

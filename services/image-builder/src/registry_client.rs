@@ -1,6 +1,6 @@
 //! A registry over its HTTP API (OCI distribution specification).
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -16,8 +16,8 @@ use oci_client::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::base_image::StandIns;
 use crate::{
+    local::base_image::StandIns,
     ports::{Base, Registry, Repository},
     reference::{DOCKER_HUB, ImageName},
 };
@@ -35,14 +35,15 @@ pub(crate) struct RegistryClient {
     http: Client,
     auth_file: Option<PathBuf>,
     embedded: Option<String>,
-    stand_ins: Arc<StandIns>,
+    /// For machines without a public registry.
+    stand_ins: Option<StandIns>,
 }
 
 impl RegistryClient {
     pub(crate) fn new(
         auth_file: Option<PathBuf>,
         embedded: Option<String>,
-        stand_ins: Arc<StandIns>,
+        stand_ins: Option<StandIns>,
     ) -> Result<Self, Failure> {
         let client = |protocol| {
             Client::try_from(ClientConfig {
@@ -71,6 +72,12 @@ impl RegistryClient {
         };
         let found = files.iter().find_map(|file| credentials(&std::fs::read(file).ok()?, registry));
         found.map_or(RegistryAuth::Anonymous, |(user, password)| RegistryAuth::Basic(user, password))
+    }
+
+    /// What makes the image, when it is not had from its registry.
+    async fn stands_in(&self, image: &ImageName) -> Option<&StandIns> {
+        let stand_ins = self.stand_ins.as_ref().filter(|_| image.registry == DOCKER_HUB)?;
+        stand_ins.needed().await.then_some(stand_ins)
     }
 
     async fn digest(&self, reference: &Reference, insecure: bool) -> Result<Option<Digest>, Failure> {
@@ -109,8 +116,11 @@ fn credentials(json: &[u8], registry: &str) -> Option<(String, String)> {
     let auths = value.get("auths")?.as_object()?;
     let key = if registry == DOCKER_HUB { "https://index.docker.io/v1/" } else { registry };
     let entry = auths.get(key).or_else(|| auths.get(registry))?;
-    let decoded = BASE64_STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
+    let field = |name: &str| entry.get(name).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
+    let Some(auth) = field("auth") else {
+        return field("username").map(ToOwned::to_owned).zip(field("password").map(ToOwned::to_owned));
+    };
+    let text = String::from_utf8(BASE64_STANDARD.decode(auth).ok()?).ok()?;
     text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
 }
 
@@ -144,8 +154,8 @@ impl Registry for RegistryClient {
     }
 
     async fn base(&self, image: &ImageName, insecure: bool, cancel: &CancellationToken) -> Result<Base, Failure> {
-        if image.registry == DOCKER_HUB && self.stand_ins.needed().await {
-            let digest = self.stand_ins.ensure(image, cancel).await?;
+        if let Some(stand_ins) = self.stands_in(image).await {
+            let digest = stand_ins.ensure(image, cancel).await?;
             return Ok(Base { digest, stand_in: true });
         }
         if let Some(digest) = &image.digest {
@@ -159,8 +169,8 @@ impl Registry for RegistryClient {
     }
 
     async fn base_now(&self, image: &ImageName, insecure: bool) -> Result<Option<Base>, Failure> {
-        if image.registry == DOCKER_HUB && self.stand_ins.needed().await {
-            let made = self.stand_ins.made_already(image)?;
+        if let Some(stand_ins) = self.stands_in(image).await {
+            let made = stand_ins.made_already(image)?;
             return Ok(made.map(|digest| Base { digest, stand_in: true }));
         }
         if let Some(digest) = &image.digest {
@@ -233,5 +243,7 @@ mod tests {
         assert_eq!(credentials(json.as_bytes(), "r.example.com"), Some(("u".into(), "p:q".into())));
         assert_eq!(credentials(json.as_bytes(), "other.example.com"), None);
         assert_eq!(credentials(b"no json", "r.example.com"), None);
+        let plain = br#"{"auths":{"r.example.com":{"username":"u","password":"p"}}}"#;
+        assert_eq!(credentials(plain, "r.example.com"), Some(("u".into(), "p".into())));
     }
 }

@@ -8,7 +8,7 @@ use crate::ports::Job;
 /// Longest step that is repeated in a message.
 const STEP: usize = 200;
 
-pub(super) fn build(ended: &Ended, job: &Job) -> Failure {
+pub(crate) fn build(ended: &Ended, job: &Job) -> Failure {
     let output = &ended.output;
     let step = last_step(output);
     let at = step.as_ref().map_or_else(String::new, |step| format!(" at {step}"));
@@ -33,7 +33,7 @@ pub(super) fn build(ended: &Ended, job: &Job) -> Failure {
     failure.log_tail(output)
 }
 
-pub(super) fn push(ended: &Ended, job: &Job) -> Failure {
+pub(crate) fn push(ended: &Ended, job: &Job) -> Failure {
     Failure::new(
         Reason::ImagePushFailed,
         format!("pushing to {}: {}", job.repository.location, cause(&ended.output, ended)),
