@@ -36,6 +36,8 @@ const MESSAGE: usize = 1000;
 /// A command as it is kept.
 pub(super) struct Kept {
     pub(super) command: Command,
+    /// As it was received.
+    pub(super) asked: Option<Command>,
     pub(super) resource_version: String,
     pub(super) term: i64,
     /// False: it is shown as failed, with what can be read of it.
@@ -81,7 +83,7 @@ fn spec(command: &Command) -> CommandSpec {
     };
     CommandSpec {
         seq: command.seq,
-        verb: word(&command.verb),
+        verb: command.verb.as_str().to_owned(),
         arguments: command.arguments.clone(),
         unreadable: command.unreadable.as_ref().and_then(translated),
         repository: command.repository.to_string(),
@@ -114,7 +116,7 @@ pub(super) fn received(id: &str, spec: &CommandSpec) -> Result<Command, String> 
     let trace = |text: &String| TraceContext::parse(text).map_err(|_| wrong("trace"));
     let mut command = Command::new(
         id.to_owned(),
-        unword(&spec.verb).ok_or_else(|| wrong("verb"))?,
+        Verb::parse(&spec.verb).ok_or_else(|| wrong("verb"))?,
         (Repository::parse(&spec.repository)?, u64::try_from(spec.pull_request).map_err(|_| wrong("pullRequest"))?),
         spec.actor.clone(),
         origin,
@@ -182,18 +184,19 @@ pub(super) fn kept(object: CommandObject) -> Kept {
     let resource_version = object.resource_version().unwrap_or_default();
     let id = object.name_any();
     let first = received(&id, &object.spec);
-    let term = object.status.as_ref().map_or(0, |status| status.term);
+    let (term, version) = object.status.as_ref().map_or((0, 1), |status| (status.term, status.version));
     let read = match object.status {
         None => first.clone(),
         Some(status) => serde_json::from_value::<Command>(Value::Object(status.record))
             .map_err(|error| error.to_string())
-            .map(|command| Command { id: id.clone(), seq: object.spec.seq, version: status.version, ..command }),
+            .map(|command| Command { id: id.clone(), seq: object.spec.seq, version, ..command }),
     };
     match read {
-        Ok(command) => Kept { command, resource_version, term, readable: true },
+        Ok(command) => Kept { command, asked: first.ok(), resource_version, term, readable: true },
         Err(error) => {
             tracing::error!(command = id, error, "a stored command cannot be read; it is left alone");
-            Kept { command: unreadable(id, &object.spec, first.ok(), &error), resource_version, term, readable: false }
+            let command = Command { version, ..unreadable(id, &object.spec, first.clone().ok(), &error) };
+            Kept { command, asked: first.ok(), resource_version, term, readable: false }
         }
     }
 }
@@ -207,7 +210,7 @@ fn unreadable(id: String, spec: &CommandSpec, first: Option<Command>, error: &st
     let first = first.unwrap_or_else(|| {
         Command::new(
             id,
-            unword(&spec.verb).unwrap_or(Verb::Help),
+            Verb::parse(&spec.verb).unwrap_or(Verb::Help),
             (
                 Repository::parse(&spec.repository).unwrap_or_else(|_| unknown()),
                 u64::try_from(spec.pull_request).unwrap_or_default(),
@@ -218,22 +221,7 @@ fn unreadable(id: String, spec: &CommandSpec, first: Option<Command>, error: &st
             read(&spec.received).unwrap_or(UNIX_EPOCH),
         )
     });
-    Command {
-        seq: spec.seq,
-        state: State::Failed,
-        outcome: Some(State::Failed),
-        failure: Some(failure),
-        ..first
-    }
-}
-
-/// A unit variant as serde writes it.
-fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn unword<T: DeserializeOwned>(word: &str) -> Option<T> {
-    serde_json::from_value(Value::String(word.to_owned())).ok()
+    Command { seq: spec.seq, state: State::Failed, outcome: Some(State::Failed), failure: Some(failure), ..first }
 }
 
 /// Between types with the same fields.

@@ -1,0 +1,10 @@
+//! scm-bot over Kubernetes: its ledger, its election, and two replicas, against a real API server.
+
+mod crashes;
+mod crossing;
+mod definitions;
+mod election;
+mod gate;
+mod ledger;
+mod replicas;
+mod server;
