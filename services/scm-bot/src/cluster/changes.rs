@@ -117,3 +117,49 @@ impl ClusterLedger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kfops_core::TraceContext;
+
+    use super::*;
+    use crate::{
+        cluster::record,
+        command::{Origin, Repository},
+        verb::Verb,
+    };
+
+    fn object(id: &str) -> CommandObject {
+        let (on, now) = ((Repository::parse("o/r").unwrap(), 1), std::time::UNIX_EPOCH);
+        let trace = TraceContext::from_random([1; 24]);
+        record::object(&Command::new(id.into(), Verb::Run, on, "a".into(), Origin::Api, trace, now))
+    }
+
+    fn hears(open: &mut Open, event: Event<CommandObject>) -> Vec<String> {
+        match open.hear(event) {
+            Heard::Now(object) => vec![format!("now {}", object.name_any())],
+            Heard::Read(mut ids) => {
+                ids.sort();
+                ids
+            }
+        }
+    }
+
+    #[test]
+    fn what_ended_while_nobody_looked_is_read() {
+        let mut open = Open::default();
+        assert!(hears(&mut open, Event::Init).is_empty());
+        for id in ["c-1", "c-2", "c-3"] {
+            assert_eq!(hears(&mut open, Event::InitApply(object(id))), [format!("now {id}")]);
+        }
+        assert!(hears(&mut open, Event::InitDone).is_empty());
+        assert_eq!(hears(&mut open, Event::Apply(object("c-4"))), ["now c-4"]);
+        assert_eq!(hears(&mut open, Event::Delete(object("c-3"))), ["c-3"]);
+        // The API server has forgotten where we were.
+        assert!(hears(&mut open, Event::Init).is_empty());
+        assert_eq!(hears(&mut open, Event::InitApply(object("c-2"))), ["now c-2"]);
+        assert_eq!(hears(&mut open, Event::InitDone), ["c-1", "c-4"]);
+        assert!(hears(&mut open, Event::Init).is_empty());
+        assert_eq!(hears(&mut open, Event::InitDone), ["c-2"]);
+    }
+}

@@ -182,6 +182,9 @@ impl ClusterLedger {
         if kept.command.version != command.version {
             return Ok(None);
         }
+        if !kept.readable {
+            return Ok(Some(kept.command));
+        }
         let seen = Seen::of(&kept);
         let term = self.0.term.after(seen.term, &format!("commands/{}", command.id))?;
         let mut command = kept.command;

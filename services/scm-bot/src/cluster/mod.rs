@@ -12,6 +12,8 @@
 //! | kfops.dev | pushes | get, list, create, update, delete |
 //! | coordination.k8s.io | leases | get, create, update |
 //!
+//! Nobody else should write these: a Command says who asked for it, and is believed.
+//!
 //! There are no transactions over objects. Writes are ordered so that a process which dies between two loses nothing, and so
 //! that whoever does the same again completes it: commands before the delivery that brought them, a push before the commands
 //! that it overtakes. What must be true at once is read off one object: a lock counts while its holder has no outcome.

@@ -1,6 +1,6 @@
 //! The custom resources that the ledger is made of, group `kfops.dev/v1alpha1`. charts/kfops/crds is generated from these types.
 
-use kube::{CustomResource, KubeSchema, core::Rule};
+use kube::{CustomResource, KubeSchema};
 use schemars::{Schema, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,7 +43,7 @@ pub struct CommandSpec {
     pub verb: String,
     /// As written after the verb.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 40000))]
     pub arguments: Vec<String>,
     /// Why the line cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ pub struct CommandSpec {
     pub quiet: bool,
     /// The commit to which the branch had moved on already when this was received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 255))]
     pub superseded_by: Option<String>,
 }
 
@@ -288,7 +288,7 @@ pub struct PushSpec {
     /// Number of the pull request.
     pub pull_request: i64,
     /// The head since.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 255))]
     pub head: String,
     /// When it was made, by GitHub's clock.
     #[schemars(length(max = 64), extend("format" = "date-time"))]

@@ -1,7 +1,8 @@
 //! The ledger in custom resources keeps every promise of the port, with no more rights than it names.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kfops_core::{Reason, SystemClock};
 use kfops_scm_bot::{
@@ -15,7 +16,7 @@ use kube::{
 };
 
 use super::{gate::Gate, server::Place};
-use crate::ledger::{Factory, at, command, conforms, create, delivery};
+use crate::ledger::{Factory, at, command, conforms, create, delivery, end};
 
 struct Cluster(Place);
 
@@ -140,7 +141,37 @@ async fn it_is_as_old_as_its_first_object() {
     let namespaces: Api<Namespace> = Api::all(place.admin().await);
     let made = namespaces.get(&place.namespace).await.unwrap().creation_timestamp().unwrap();
     let born = ledger.born().await.unwrap();
-    assert!(born >= made.0.into());
+    assert!(born >= std::time::SystemTime::from(made.0));
     ledger.compact(std::time::SystemTime::now(), std::time::SystemTime::now()).await.unwrap();
     assert_eq!(ledger.born().await.unwrap(), born);
+}
+
+#[tokio::test]
+async fn what_others_write_is_told() {
+    let Some(place) = Place::new().await else { return };
+    let (gate, other) = (Arc::new(Gate::default()), ledger(&place).await);
+    let first = create(&other, "c-1").await;
+    // The API server is away at first.
+    gate.cut(true);
+    let mut changes = ledger_through(&place, &gate, Term::default()).await.changes().unwrap();
+    tokio::time::timeout(Duration::from_millis(300), changes.next()).await.unwrap_err();
+    gate.cut(false);
+    let mut told = async |what: &dyn Fn(&Command) -> bool| {
+        let told = async {
+            loop {
+                let command = changes.next().await.unwrap();
+                if what(&command) {
+                    return command;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), told).await.unwrap()
+    };
+    assert_eq!(told(&|command| command.id == "c-1").await, first);
+    let second = create(&other, "c-2").await;
+    assert_eq!(told(&|command| command.id == "c-2").await, second);
+    let wished = other.update(Command { cancel: true, ..first }).await.unwrap().unwrap();
+    assert_eq!(told(&|command| command.cancel).await, wished);
+    end(&other, "c-1", true, at(9)).await;
+    assert_eq!(told(&|command| command.state.ended()).await, other.get("c-1").await.unwrap());
 }

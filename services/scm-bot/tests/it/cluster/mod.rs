@@ -8,3 +8,4 @@ mod gate;
 mod ledger;
 mod replicas;
 mod server;
+mod speed;

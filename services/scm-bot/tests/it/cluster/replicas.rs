@@ -29,10 +29,10 @@ use super::{
 use crate::sim::{World, bot, digest::digest, hub::Sent};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// As in earnest, ten times as quick.
+/// As in earnest, five times as quick.
 const QUICK: Timing = Timing {
-    duration: Duration::from_secs(2),
-    deadline: Duration::from_millis(1300),
+    duration: Duration::from_secs(3),
+    deadline: Duration::from_millis(2400),
     renew: Duration::from_millis(500),
     retry: Duration::from_millis(50),
 };
