@@ -12,7 +12,7 @@ use kube::{
     },
 };
 
-use super::{commands::OPEN, ledger::ClusterLedger, resources::CommandObject};
+use super::{ledger::ClusterLedger, listing::OPEN, resources::CommandObject};
 use crate::command::Command;
 
 /// What is known of the open commands.

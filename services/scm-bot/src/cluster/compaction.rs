@@ -1,22 +1,24 @@
 //! What is forgotten. Each object only as it was looked at.
 
-use std::{fmt::Debug, time::SystemTime};
+use std::{collections::HashMap, fmt::Debug, time::SystemTime};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kfops_core::Failure;
 use kube::{
-    Api, Resource,
-    api::{DeleteParams, Preconditions},
+    Api, Resource, ResourceExt as _,
+    api::{DeleteParams, ListParams, Preconditions},
 };
 use serde::de::DeserializeOwned;
 
 use super::{
-    access::{ask, changed, failed, gone},
-    commands::{AT_ONCE, Old},
+    access::{all, ask, changed, failed, gone},
     ledger::ClusterLedger,
+    listing::{AT_ONCE, place},
+    record::{self, Kept},
+    resources::CommandObject,
     times::seconds,
 };
-use crate::ports::{Compacted, DEPLOYED_KEPT};
+use crate::ports::{Compacted, DEPLOYED_KEPT, brought_live};
 
 struct Doomed {
     name: String,
@@ -24,7 +26,54 @@ struct Doomed {
     resource_version: Option<String>,
 }
 
+/// What compaction asks of a command.
+struct Old {
+    place: (i64, String),
+    uid: Option<String>,
+    resource_version: String,
+    /// None: it has not.
+    ended: Option<SystemTime>,
+    live: Option<String>,
+}
+
+impl Old {
+    /// Those that nobody needs: ended before a time, and not among the newest that deployed to a target.
+    fn forgettable(all: Vec<Self>, before: u64, kept: usize) -> Vec<Self> {
+        let mut deployed: HashMap<String, usize> = HashMap::new();
+        let mut gone = all;
+        gone.retain(|old| {
+            let among = old.live.as_ref().is_some_and(|target| {
+                let count = deployed.entry(target.clone()).or_default();
+                *count += 1;
+                *count <= kept
+            });
+            !among && old.ended.is_some_and(|ended| seconds(ended) < before)
+        });
+        gone
+    }
+}
+
 impl ClusterLedger {
+    /// All commands, newest first.
+    async fn old(&self) -> Result<Vec<Old>, Failure> {
+        let api = &self.0.commands;
+        let keep = |object: CommandObject| {
+            let uid = object.uid();
+            let Kept { command, resource_version, .. } = record::kept(object);
+            Some(Old {
+                place: place(&command),
+                uid,
+                resource_version,
+                ended: command.state.ended().then(|| command.ended.unwrap_or(command.updated)),
+                live: brought_live(&command).map(|(target, _)| target.to_owned()),
+            })
+        };
+        let page = |piece| async move { api.list(&piece).await };
+        let mut old = all::<CommandObject, _, _, _>(&ListParams::default(), page, keep).await?;
+        old.sort_by(|a, b| b.place.cmp(&a.place));
+        Ok(old)
+    }
+
     pub(super) async fn forget_old(&self, deliveries: SystemTime, commands: SystemTime) -> Result<Compacted, Failure> {
         let pushes = self.old_pushes(deliveries).await?.into_iter();
         let pushes = pushes.map(|old| Doomed { name: old.name, uid: old.uid, resource_version: old.resource_version });

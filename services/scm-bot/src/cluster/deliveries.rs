@@ -12,8 +12,8 @@ use kube::{
 
 use super::{
     access::{all, ask, exists, failed, failed_kind, gone},
-    commands::AT_ONCE,
     ledger::ClusterLedger,
+    listing::AT_ONCE,
     pushes::Newest,
     resources::{DeliveryObject, DeliverySpec},
     times::{read, seconds, text},

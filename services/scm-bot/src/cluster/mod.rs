@@ -25,6 +25,7 @@ mod compaction;
 mod deliveries;
 mod election;
 mod ledger;
+mod listing;
 mod pushes;
 mod record;
 mod resources;
