@@ -71,10 +71,10 @@ struct Candidate {
     timing: Timing,
 }
 
-/// A Lease of somebody else, and since when it looks like that.
+/// A Lease of somebody else, and until when it is respected if it stays like that.
 struct Observed {
     resource_version: String,
-    since: Instant,
+    until: Instant,
 }
 
 impl LeaseElection {
@@ -133,7 +133,7 @@ impl Candidate {
 
     /// Until the Lease is ours; the time from which it is certain.
     async fn wait(&self) -> (Lease, Instant) {
-        let (mut observed, mut away) = (None, false);
+        let (mut observed, mut away): (Option<Observed>, _) = (None, false);
         loop {
             let asked = Instant::now();
             let taken = tokio::time::timeout(self.timing.renew, self.try_to_take(&mut observed)).await;
@@ -145,7 +145,9 @@ impl Candidate {
                 }
                 Ok(Err(_)) | Err(_) => {}
             }
-            tokio::time::sleep(self.timing.retry).await;
+            let (now, next) = (Instant::now(), Instant::now() + self.timing.retry);
+            let until = observed.as_ref().map(|observed| observed.until).filter(|until| *until > now);
+            tokio::time::sleep_until(until.map_or(next, |until| until.min(next))).await;
         }
     }
 
@@ -172,11 +174,14 @@ impl Candidate {
         let free = holder(&lease).is_none_or(|holder| *holder == self.identity);
         let seen = match observed {
             Some(seen) if seen.resource_version == resource_version => seen,
-            other => other.insert(Observed { resource_version, since: Instant::now() }),
+            other => {
+                let lasts = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+                let lasts = lasts.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+                let until = Instant::now() + lasts.unwrap_or_default().max(self.timing.duration);
+                other.insert(Observed { resource_version, until })
+            }
         };
-        let lasts = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
-        let lasts = lasts.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
-        if !free && seen.since.elapsed() <= lasts.unwrap_or_default().max(self.timing.duration) {
+        if !free && Instant::now() < seen.until {
             return Ok(None);
         }
         self.claim(&mut lease);

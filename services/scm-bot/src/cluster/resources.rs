@@ -1,5 +1,11 @@
 //! The custom resources that the ledger is made of, group `kfops.dev/v1alpha1`. charts/kfops/crds is generated from these types.
 
+#![expect(unreachable_pub, reason = "KubeSchema repeats each type where nobody reaches it")]
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each column has a type of its own, which may be that of another one"
+)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::{Schema, json_schema};
 use serde::{Deserialize, Serialize};

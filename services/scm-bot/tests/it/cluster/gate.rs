@@ -74,10 +74,6 @@ impl Gate {
         self.state.lock().unwrap().cut
     }
 
-    pub(crate) fn requests(&self) -> usize {
-        self.state.lock().unwrap().count
-    }
-
     async fn pass(&self, client: &Client, request: http::Request<Body>) -> Result<http::Response<Body>, Error> {
         let (breaks, holds, cut, frozen) = {
             let mut state = self.state.lock().unwrap();

@@ -6,6 +6,7 @@ mod definitions;
 mod election;
 mod gate;
 mod ledger;
+mod processes;
 mod replicas;
 mod server;
 mod speed;

@@ -93,6 +93,11 @@ impl Replicas {
         Replica { runtime, handle, lifecycle, gate, name }
     }
 
+    /// Before another look.
+    fn pass(&self, millis: u64) {
+        self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(millis)).await });
+    }
+
     fn leader(&self) -> Option<String> {
         let lease = self.runtime.block_on(self.leases.get("kfops-scm-bot")).ok()?;
         lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
@@ -106,7 +111,7 @@ impl Replicas {
                 return leader;
             }
             assert!(Instant::now() < deadline, "none of {names:?} drives");
-            self.runtime.block_on(tokio::time::sleep(Duration::from_millis(10)));
+            self.pass(10);
         }
     }
 
@@ -118,7 +123,7 @@ impl Replicas {
                 return command.clone();
             }
             assert!(Instant::now() < deadline, "not reached: {command:#?}");
-            self.runtime.block_on(tokio::time::sleep(Duration::from_millis(20)));
+            self.pass(20);
         }
     }
 
@@ -194,7 +199,7 @@ fn ship(kill: Option<(bool, usize, Break)>, to_leader: bool) -> Option<(String, 
             if ended.commands.first().is_some_and(|command| command.state.ended()) {
                 break;
             }
-            replicas.runtime.block_on(tokio::time::sleep(Duration::from_millis(5)));
+            replicas.pass(5);
         }
         died = replica.gate.is_cut();
         let begin = Instant::now();

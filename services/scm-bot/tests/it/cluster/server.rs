@@ -1,10 +1,7 @@
-//! A real API server: that of the test cluster, or a bare one (etcd and kube-apiserver on loopback) that ends with the tests.
+//! The API server of the test cluster, and a namespace in it for each test.
 
 use std::{
-    io::{BufRead as _, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::OnceLock,
     time::Duration,
 };
@@ -27,93 +24,25 @@ use kube::{
 pub(crate) const BOT: &str = "kfops-test-scm-bot";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Starts both, says `ready`, and ends them when its input is closed, however that comes about.
-const START: &str = r#"
-set -eu
-bin=$1 folder=$2 etcd=$3 peer=$4 api=$5
-cd "$folder"
-openssl genrsa -out accounts.key 2048 2>/dev/null
-echo 'admin,admin,1,system:masters' >tokens
-"$bin/etcd" --data-dir etcd --unsafe-no-fsync --log-level error --initial-cluster "default=http://127.0.0.1:$peer" \
-  --listen-client-urls "http://127.0.0.1:$etcd" --advertise-client-urls "http://127.0.0.1:$etcd" \
-  --listen-peer-urls "http://127.0.0.1:$peer" --initial-advertise-peer-urls "http://127.0.0.1:$peer" >etcd.log 2>&1 &
-started=$!
-trap 'kill $started 2>/dev/null; wait; cd /; rm -rf "$folder"' EXIT
-"$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd" --bind-address 127.0.0.1 --secure-port "$api" --cert-dir certificates \
-  --authorization-mode RBAC --token-auth-file tokens --service-cluster-ip-range 10.0.0.0/24 --disable-admission-plugins ServiceAccount \
-  --service-account-issuer https://kubernetes.default.svc --service-account-key-file accounts.key \
-  --service-account-signing-key-file accounts.key --watch-cache-sizes '' >api.log 2>&1 &
-started="$started $!"
-for _ in $(seq 600); do
-  if curl -fsk -H 'Authorization: Bearer admin' "https://127.0.0.1:$api/readyz" >/dev/null 2>&1; then echo ready; break; fi
-  sleep 0.1
-done
-read -r _ || true
-"#;
-
-struct Server {
-    kubeconfig: PathBuf,
-    /// Its input is open for as long as the tests run.
-    _bare: Option<Child>,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn bare(bin: &Path) -> Server {
-    let folder = tempfile::Builder::new().prefix("kfops-api-").tempdir().unwrap().keep();
-    let ports = [free_port(), free_port(), free_port()].map(|port| port.to_string());
-    let kubeconfig = folder.join("kubeconfig");
-    let text = format!(
-        "{{apiVersion: v1, kind: Config, current-context: a, contexts: [{{name: a, context: {{cluster: a, user: a}}}}], \
-         clusters: [{{name: a, cluster: {{server: 'https://127.0.0.1:{}', insecure-skip-tls-verify: true}}}}], \
-         users: [{{name: a, user: {{token: admin}}}}]}}",
-        ports[2]
-    );
-    std::fs::write(&kubeconfig, text).unwrap();
-    let mut child = Command::new("bash")
-        .args(["-c", START, "api-server"])
-        .arg(bin)
-        .arg(&folder)
-        .args(&ports)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    assert_eq!(said, "ready\n", "the API server did not start: see {}", folder.display());
-    Server { kubeconfig, _bare: Some(child) }
-}
-
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    let start = || {
-        let server = match std::env::var_os("KFOPS_TEST_CLUSTER") {
-            Some(kubeconfig) => Server { kubeconfig: kubeconfig.into(), _bare: None },
-            None => {
-                let cache = std::env::var_os("KFOPS_CACHE").map(PathBuf::from);
-                let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/kfops"));
-                let bin = cache.or_else(home)?.join("cluster/bin");
-                let there = ["etcd", "kube-apiserver"].iter().all(|program| bin.join(program).exists());
-                there.then(|| bare(&bin))?
-            }
-        };
-        let kubeconfig = server.kubeconfig.clone();
+/// A kubeconfig; the definitions are installed. None: there is no test cluster.
+fn cluster() -> Option<&'static Path> {
+    static CLUSTER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let prepare = || {
+        let kubeconfig = PathBuf::from(std::env::var_os("KFOPS_TEST_CLUSTER")?);
+        let defined = kubeconfig.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(define(&kubeconfig));
+            runtime.block_on(define(&defined));
         })
         .join()
         .unwrap();
-        Some(server)
+        Some(kubeconfig)
     };
-    let server = SERVER.get_or_init(start).as_ref();
-    if server.is_none() {
+    let kubeconfig = CLUSTER.get_or_init(prepare).as_deref();
+    if kubeconfig.is_none() {
         println!("skipped: no test cluster");
     }
-    server
+    kubeconfig
 }
 
 /// The definitions as they are committed.
@@ -172,7 +101,7 @@ fn rights() -> Vec<PolicyRule> {
 
 impl Place {
     pub(crate) async fn new() -> Option<Self> {
-        let kubeconfig = tokio::task::spawn_blocking(server).await.unwrap()?.kubeconfig.as_path();
+        let kubeconfig = tokio::task::spawn_blocking(cluster).await.unwrap()?;
         let namespace = format!("crd-{:016x}", rand::random::<u64>());
         let client = Client::try_from(config(kubeconfig, Some(&namespace), None).await).unwrap();
         let named = |name: &str| ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() };
@@ -201,6 +130,15 @@ impl Place {
     /// As the bot.
     pub(crate) async fn config(&self) -> Config {
         config(self.kubeconfig, Some(&self.namespace), Some(BOT)).await
+    }
+
+    /// For a process that is the bot.
+    pub(crate) fn write_kubeconfig(&self, to: &Path) {
+        let mut file = Kubeconfig::read_from(self.kubeconfig).unwrap();
+        for user in file.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()) {
+            user.impersonate = Some(BOT.to_owned());
+        }
+        std::fs::write(to, serde_json::to_vec(&file).unwrap()).unwrap();
     }
 
     /// As who runs the cluster.
