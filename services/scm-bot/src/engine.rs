@@ -26,6 +26,10 @@ use crate::{
 
 /// Between two looks for commands that nobody drives.
 const SWEEP: Duration = Duration::from_secs(60);
+/// The same when the last look failed.
+const SOON: Duration = Duration::from_secs(2);
+/// Open commands that are read at the same time.
+const READ_AT_ONCE: usize = 16;
 /// Most commands of a pull request that are looked at.
 const HISTORY: usize = 1000;
 
@@ -92,12 +96,12 @@ impl Engine {
         self.lifecycle.spawn(driver.run());
     }
 
-    /// From now on this process drives: first what has not ended, then what comes.
-    pub(crate) async fn take_up(self: &Arc<Self>) -> Result<(), Failure> {
+    /// From now on this process drives: first what has not ended, then what comes. Whether all of it could be read.
+    pub(crate) async fn take_up(self: &Arc<Self>) -> Result<bool, Failure> {
         self.duty.begin();
-        self.resume().await?;
+        let whole = self.resume().await?;
         self.duty.go_on(|command| self.begin(command));
-        Ok(())
+        Ok(whole)
     }
 
     /// Hears of what others write, until the service stops.
@@ -135,12 +139,17 @@ impl Engine {
         }
     }
 
-    /// Goes on with everything that has not ended.
-    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Failure> {
-        for id in self.ledger.open_ids().await? {
-            let Some(wish) = self.reserve(&id) else { continue };
-            // As it is now: who drove it a moment ago may have ended it.
-            match self.ledger.get(&id).await {
+    /// Goes on with everything that has not ended; false: some of it cannot be read now.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<bool, Failure> {
+        let ids = self.ledger.open_ids().await?;
+        let reserved = ids.into_iter().filter_map(|id| self.reserve(&id).map(|wish| (id, wish)));
+        // As it is now: who drove it a moment ago may have ended it. Several are read at once, and begun in their order.
+        let mut read = futures::stream::iter(reserved)
+            .map(|(id, wish)| async move { (self.ledger.get(&id).await, id, wish) })
+            .buffered(READ_AT_ONCE);
+        let mut whole = true;
+        while let Some((command, id, wish)) = read.next().await {
+            match command {
                 Ok(command) if !command.state.ended() => {
                     tracing::info!(command = command.id, verb = command.verb.as_str(), "resumed");
                     self.drive(command, wish);
@@ -149,23 +158,25 @@ impl Engine {
                 // Its turn comes again; the others need not wait for it.
                 Err(failure) => {
                     self.dismiss(&id);
+                    whole = false;
                     tracing::warn!(command = id, %failure, "an open command cannot be read");
                 }
             }
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Goes on, now and then, with what is kept and driven by nobody: its webhook was stored, and whoever stored it did not
-    /// hear of that.
-    pub(crate) fn keep_driving(self: &Arc<Self>) {
+    /// hear of that. `whole`: all could be read the last time; if not, it is tried again soon.
+    pub(crate) fn keep_driving(self: &Arc<Self>, mut whole: bool) {
         let engine = Arc::clone(self);
         self.lifecycle.spawn(async move {
             let stopping = engine.lifecycle.stopping();
-            while tokio::time::timeout(SWEEP, stopping.cancelled()).await.is_err() {
-                if let Err(failure) = engine.resume().await {
+            while tokio::time::timeout(if whole { SWEEP } else { SOON }, stopping.cancelled()).await.is_err() {
+                whole = engine.resume().await.unwrap_or_else(|failure| {
                     tracing::warn!(%failure, "open commands cannot be looked through");
-                }
+                    false
+                });
             }
         });
     }

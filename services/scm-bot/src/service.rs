@@ -155,8 +155,7 @@ impl Service {
         let intake = Intake { engine: Arc::clone(&engine), entropy: ports.entropy };
         let standing = match &ports.election {
             None => {
-                engine.take_up().await?;
-                drive(&intake);
+                drive(&intake, engine.take_up().await?);
                 None
             }
             Some(election) => {
@@ -195,8 +194,8 @@ impl Service {
 }
 
 /// What the process that drives does besides.
-fn drive(intake: &Intake) {
-    intake.engine.keep_driving();
+fn drive(intake: &Intake, whole: bool) {
+    intake.engine.keep_driving(whole);
     housekeeping::start(&intake.engine);
     recovery::start(intake);
 }
@@ -206,13 +205,16 @@ async fn drive_once_elected(intake: Intake, mut standing: watch::Receiver<Standi
     let stopping = engine.lifecycle.stopping();
     let taking_up = async {
         standing.wait_for(|standing| *standing != Standing::Waits).await.ok();
-        while let Err(failure) = engine.take_up().await {
-            tracing::warn!(%failure, "open commands cannot be taken up; tried again");
+        loop {
+            match engine.take_up().await {
+                Ok(whole) => return whole,
+                Err(failure) => tracing::warn!(%failure, "open commands cannot be taken up; tried again"),
+            }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
-    if stopping.run_until_cancelled(taking_up).await.is_some() {
-        drive(&intake);
+    if let Some(whole) = stopping.run_until_cancelled(taking_up).await {
+        drive(&intake, whole);
     }
 }
 

@@ -22,11 +22,11 @@ use super::{
 };
 use crate::ledger::create;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// As in earnest, five times as quick.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As in earnest, and quicker.
 const QUICK: Timing = Timing {
-    duration: Duration::from_secs(3),
-    deadline: Duration::from_secs(2),
+    duration: Duration::from_secs(6),
+    deadline: Duration::from_secs(4),
     renew: Duration::from_millis(500),
     retry: Duration::from_millis(100),
 };

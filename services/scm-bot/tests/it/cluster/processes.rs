@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use super::server::Place;
 use crate::world::comment_payload;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Within which a Lease is taken that its holder does not renew any more: it is looked at every second, and taking it is two requests.
 const TAKEN: Duration = Duration::from_secs(18);
 /// Within which a Lease is taken that was released.
