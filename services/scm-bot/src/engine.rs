@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     command::Command,
     driver::Driver,
+    duty::Duty,
     line::Line,
     manners::Manners,
     ports::{Delivery, Filter, GitHub, Ledger, Workers},
@@ -25,6 +26,10 @@ use crate::{
 
 /// Between two looks for commands that nobody drives.
 const SWEEP: Duration = Duration::from_secs(60);
+/// The same when the last look failed.
+const SOON: Duration = Duration::from_secs(2);
+/// Open commands that are read at the same time.
+const READ_AT_ONCE: usize = 16;
 /// Most commands of a pull request that are looked at.
 const HISTORY: usize = 1000;
 
@@ -44,13 +49,29 @@ pub(crate) struct Engine {
     /// Changes whenever the lock of a target may have been freed.
     pub(crate) freed: watch::Sender<()>,
     pub(crate) watchers: Mutex<HashMap<String, watch::Sender<Option<Command>>>>,
-    /// Wakes the driver of a command when somebody wrote a wish into its record.
-    pub(crate) wishes: Mutex<HashMap<String, Arc<Notify>>>,
+    /// The commands that are driven here.
+    pub(crate) wishes: Mutex<HashMap<String, Driven>>,
+    pub(crate) duty: Duty,
+}
+
+/// A command that is driven here.
+#[derive(Default)]
+pub(crate) struct Driven {
+    /// Wakes its driver when somebody wrote a wish into its record.
+    wish: Arc<Notify>,
+    /// The newest version that the driver itself has written, or is about to.
+    written: i64,
 }
 
 impl Engine {
     /// Drives a new command to its end, in a task of its own, unless somebody does already.
     pub(crate) fn admit(self: &Arc<Self>, command: Command) {
+        if let Some(command) = self.duty.admit(command) {
+            self.begin(command);
+        }
+    }
+
+    fn begin(self: &Arc<Self>, command: Command) {
         if let Some(wish) = self.reserve(&command.id) {
             self.drive(command, wish);
         }
@@ -62,8 +83,9 @@ impl Engine {
         if wishes.contains_key(id) {
             return None;
         }
-        let wish = Arc::new(Notify::new());
-        wishes.insert(id.to_owned(), Arc::clone(&wish));
+        let driven = Driven::default();
+        let wish = Arc::clone(&driven.wish);
+        wishes.insert(id.to_owned(), driven);
         gauge(&wishes);
         Some(wish)
     }
@@ -74,12 +96,60 @@ impl Engine {
         self.lifecycle.spawn(driver.run());
     }
 
-    /// Goes on with everything that has not ended.
-    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Failure> {
-        for id in self.ledger.open_ids().await? {
-            let Some(wish) = self.reserve(&id) else { continue };
-            // As it is now: who drove it a moment ago may have ended it.
-            match self.ledger.get(&id).await {
+    /// From now on this process drives: first what has not ended, then what comes. Whether all of it could be read.
+    pub(crate) async fn take_up(self: &Arc<Self>) -> Result<bool, Failure> {
+        self.duty.begin();
+        let whole = self.resume().await?;
+        self.duty.go_on(|command| self.begin(command));
+        Ok(whole)
+    }
+
+    /// Hears of what others write, until the service stops.
+    pub(crate) fn listen(self: &Arc<Self>) {
+        let Some(mut changes) = self.ledger.changes() else { return };
+        let engine = Arc::clone(self);
+        let stopping = self.lifecycle.stopping();
+        self.lifecycle.spawn(async move {
+            let listening = async {
+                while let Some(command) = changes.next().await {
+                    engine.hear(command);
+                }
+            };
+            stopping.run_until_cancelled(listening).await;
+        });
+    }
+
+    /// A command is like this by now.
+    fn hear(self: &Arc<Self>, command: Command) {
+        self.notify(&command);
+        let driven = lock(&self.wishes).get(&command.id).map(|driven| (driven.written, Arc::clone(&driven.wish)));
+        match driven {
+            // What its driver wrote itself comes back.
+            Some((written, _)) if command.version <= written => {}
+            Some((_, wish)) => {
+                wish.notify_one();
+                if command.outcome.is_some() {
+                    self.freed.send_replace(());
+                }
+            }
+            None if command.state.ended() => {
+                self.freed.send_replace(());
+            }
+            None => self.admit(command),
+        }
+    }
+
+    /// Goes on with everything that has not ended; false: some of it cannot be read now.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<bool, Failure> {
+        let ids = self.ledger.open_ids().await?;
+        let reserved = ids.into_iter().filter_map(|id| self.reserve(&id).map(|wish| (id, wish)));
+        // As it is now: who drove it a moment ago may have ended it. Several are read at once, and begun in their order.
+        let mut read = futures::stream::iter(reserved)
+            .map(|(id, wish)| async move { (self.ledger.get(&id).await, id, wish) })
+            .buffered(READ_AT_ONCE);
+        let mut whole = true;
+        while let Some((command, id, wish)) = read.next().await {
+            match command {
                 Ok(command) if !command.state.ended() => {
                     tracing::info!(command = command.id, verb = command.verb.as_str(), "resumed");
                     self.drive(command, wish);
@@ -88,23 +158,25 @@ impl Engine {
                 // Its turn comes again; the others need not wait for it.
                 Err(failure) => {
                     self.dismiss(&id);
+                    whole = false;
                     tracing::warn!(command = id, %failure, "an open command cannot be read");
                 }
             }
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Goes on, now and then, with what is kept and driven by nobody: its webhook was stored, and whoever stored it did not
-    /// hear of that.
-    pub(crate) fn keep_driving(self: &Arc<Self>) {
+    /// hear of that. `whole`: all could be read the last time; if not, it is tried again soon.
+    pub(crate) fn keep_driving(self: &Arc<Self>, mut whole: bool) {
         let engine = Arc::clone(self);
         self.lifecycle.spawn(async move {
             let stopping = engine.lifecycle.stopping();
-            while tokio::time::timeout(SWEEP, stopping.cancelled()).await.is_err() {
-                if let Err(failure) = engine.resume().await {
+            while tokio::time::timeout(if whole { SWEEP } else { SOON }, stopping.cancelled()).await.is_err() {
+                whole = engine.resume().await.unwrap_or_else(|failure| {
                     tracing::warn!(%failure, "open commands cannot be looked through");
-                }
+                    false
+                });
             }
         });
     }
@@ -113,6 +185,7 @@ impl Engine {
     pub(crate) async fn save(&self, command: &mut Command) -> Result<(), Failure> {
         loop {
             command.updated = self.clock.now();
+            self.writes(&command.id, command.version + 1);
             if let Some(stored) = self.ledger.update(command.clone()).await? {
                 *command = stored;
                 self.notify(command);
@@ -156,8 +229,22 @@ impl Engine {
 
     /// Somebody wrote a wish into its record.
     fn wake(&self, id: &str) {
-        if let Some(wish) = lock(&self.wishes).get(id) {
-            wish.notify_one();
+        if let Some(driven) = lock(&self.wishes).get(id) {
+            driven.wish.notify_one();
+        }
+    }
+
+    /// The driver of a command has read it in this version: whatever comes later is news.
+    pub(crate) fn knows(&self, id: &str, version: i64) {
+        if let Some(driven) = lock(&self.wishes).get_mut(id) {
+            driven.written = version;
+        }
+    }
+
+    /// The driver of a command writes this version of it, unless somebody else is quicker.
+    pub(crate) fn writes(&self, id: &str, version: i64) {
+        if let Some(driven) = lock(&self.wishes).get_mut(id) {
+            driven.written = driven.written.max(version);
         }
     }
 
@@ -247,7 +334,11 @@ impl Engine {
 pub(crate) fn passing(failure: &Failure) -> bool {
     matches!(
         failure.reason,
-        Reason::GithubUnavailable | Reason::WorkerUnavailable | Reason::StoreUnavailable | Reason::DeadlineExceeded
+        Reason::GithubUnavailable
+            | Reason::WorkerUnavailable
+            | Reason::StoreUnavailable
+            | Reason::ClusterUnavailable
+            | Reason::DeadlineExceeded
     ) || (failure.reason == Reason::SourceUnavailable && failure.retryable)
 }
 
@@ -255,6 +346,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn gauge(driven: &HashMap<String, Arc<Notify>>) {
+fn gauge(driven: &HashMap<String, Driven>) {
     metrics::gauge!(COMMANDS_OPEN).set(u32::try_from(driven.len()).unwrap_or(u32::MAX));
 }

@@ -6,10 +6,12 @@
 mod allowed;
 mod api;
 pub mod arguments;
+pub mod cluster;
 pub mod command;
 pub mod decide;
 pub mod delivery;
 mod driver;
+mod duty;
 mod engine;
 pub mod gate;
 pub mod github;

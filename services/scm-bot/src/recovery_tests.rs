@@ -18,6 +18,7 @@ use super::*;
 use crate::{
     Settings,
     command::{Command, PullRequest, Repository},
+    duty::Duty,
     engine::Engine,
     line::Line,
     local::{SqliteLedger, SystemEntropy},
@@ -161,6 +162,7 @@ impl World {
             freed: tokio::sync::watch::channel(()).0,
             watchers: Mutex::default(),
             wishes: Mutex::default(),
+            duty: Duty::alone(),
             settings,
         });
         let intake = Intake { engine, entropy: Arc::new(SystemEntropy) };

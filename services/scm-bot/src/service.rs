@@ -1,6 +1,9 @@
 //! Puts the service together and serves it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use kfops_core::{Clock, Failure, SystemClock};
 use kfops_proto::command::{
@@ -9,12 +12,14 @@ use kfops_proto::command::{
 use kfops_rpc::{Lifecycle, ServeError};
 use kfops_store::Store;
 use kfops_telemetry::Tracer;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tonic::service::Routes;
 
 use crate::{
     api::{Api, SERVICES},
+    cluster::{ClusterLedger, LeaseElection, Term, Timing},
     command::Command,
+    duty::Duty,
     engine::Engine,
     github::GitHubClient,
     housekeeping,
@@ -22,7 +27,7 @@ use crate::{
     line::Line,
     local::{SqliteLedger, SystemEntropy},
     manners::Manners,
-    ports::{Entropy, GitHub, Ledger, Workers},
+    ports::{Election, Entropy, GitHub, Ledger, Standing, Workers},
     recovery,
     settings::Settings,
     workers::GrpcWorkers,
@@ -35,6 +40,8 @@ const LARGEST_MESSAGE: usize = 26 << 20;
 pub struct Ports {
     /// What is remembered.
     pub ledger: Arc<dyn Ledger>,
+    /// Which of several processes over the same ledger drives; None: this one is alone.
+    pub election: Option<Arc<dyn Election>>,
     /// GitHub.
     pub github: Arc<dyn GitHub>,
     /// The workers.
@@ -56,6 +63,7 @@ impl Ports {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         Ok(Self {
             ledger: Arc::new(SqliteLedger::open(&settings.state, clock.now())?),
+            election: None,
             github: Arc::new(GitHubClient::new(&settings.github, settings.timeouts.github.get(), Arc::clone(&clock))?),
             workers: Arc::new(GrpcWorkers::new(&settings.workers)?),
             store: Store::open(&settings.store)?,
@@ -64,6 +72,35 @@ impl Ports {
             tracer,
         })
     }
+
+    /// The ports in a cluster, several replicas of this service over the same ledger: custom resources, a Lease, else as on one
+    /// machine. Needs a tokio runtime; connects lazily.
+    pub async fn cluster(settings: &Settings, tracer: Tracer) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy = SystemEntropy;
+        let client = kfops_kube::connect(&settings.kubernetes.clone().unwrap_or_default()).await?;
+        let term = Term::default();
+        let ledger = ClusterLedger::new(&client, Arc::clone(&clock), term.clone());
+        let timing = Timing::default();
+        let election = LeaseElection::new(&client, identity(&entropy), Arc::clone(&clock), term, timing);
+        Ok(Self {
+            ledger: Arc::new(ledger),
+            election: Some(Arc::new(election)),
+            github: Arc::new(GitHubClient::new(&settings.github, settings.timeouts.github.get(), Arc::clone(&clock))?),
+            workers: Arc::new(GrpcWorkers::new(&settings.workers)?),
+            store: Store::open(&settings.store)?,
+            entropy: Arc::new(entropy),
+            clock,
+            tracer,
+        })
+    }
+}
+
+/// As whom this process stands for election: its pod, and that no process there had before.
+fn identity(entropy: &dyn Entropy) -> String {
+    let pod = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let unique: String = entropy.trace()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}_{unique}", pod.trim())
 }
 
 /// The service could not go on.
@@ -75,6 +112,9 @@ pub enum ServiceError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Resume(#[from] Failure),
+    /// Another replica drives from now on: the process must end at once, with what it has begun.
+    #[error("another replica drives from now on")]
+    Deposed,
 }
 
 /// scm-bot.
@@ -106,31 +146,75 @@ impl Service {
             lifecycle,
             turns: Line::default(),
             manners: Manners::default(),
-            freed: tokio::sync::watch::channel(()).0,
+            freed: watch::channel(()).0,
             watchers: Mutex::default(),
             wishes: Mutex::default(),
+            duty: if ports.election.is_some() { Duty::shared() } else { Duty::alone() },
         });
-        engine.resume().await?;
-        engine.keep_driving();
-        housekeeping::start(&engine);
-        let intake = Intake { engine, entropy: ports.entropy };
-        recovery::start(&intake);
-        Ok(Handle(intake))
+        engine.listen();
+        let intake = Intake { engine: Arc::clone(&engine), entropy: ports.entropy };
+        let standing = match &ports.election {
+            None => {
+                drive(&intake, engine.take_up().await?);
+                None
+            }
+            Some(election) => {
+                let standing = election.campaign();
+                engine.lifecycle.spawn(drive_once_elected(intake.clone(), standing.clone()));
+                Some(standing)
+            }
+        };
+        Ok(Handle { intake, election: ports.election, standing })
     }
 
     /// Resumes open commands, then serves until the lifecycle stops.
     pub async fn serve(self, listener: TcpListener, lifecycle: Lifecycle) -> Result<(), ServiceError> {
         let patience = self.settings.timeouts.shutdown.get();
-        let Handle(intake) = self.start(lifecycle.clone()).await?;
-        let tracer = intake.engine.tracer.clone();
+        let handle = self.start(lifecycle.clone()).await?;
+        let (intake, tracer) = (handle.intake.clone(), handle.intake.engine.tracer.clone());
         let api = Api { engine: Arc::clone(&intake.engine), intake };
         let mut routes = Routes::builder();
         routes.add_service(CommandServiceServer::new(api.clone()));
         routes.add_service(DeliveryServiceServer::new(api).max_decoding_message_size(LARGEST_MESSAGE));
-        let served = kfops_rpc::serve(listener, routes.routes(), SERVICES, &lifecycle).await;
-        lifecycle.finish(patience).await;
-        tokio::task::spawn_blocking(move || tracer.flush()).await.ok();
-        Ok(served?)
+        let serving = async {
+            let served = kfops_rpc::serve(listener, routes.routes(), SERVICES, &lifecycle).await;
+            // Nobody else may drive before the last driver here has ended.
+            if lifecycle.finish(patience).await {
+                handle.resign().await;
+            }
+            tokio::task::spawn_blocking(move || tracer.flush()).await.ok();
+            served
+        };
+        tokio::select! {
+            biased;
+            () = handle.deposed() => Err(ServiceError::Deposed),
+            served = serving => Ok(served?),
+        }
+    }
+}
+
+/// What the process that drives does besides.
+fn drive(intake: &Intake, whole: bool) {
+    intake.engine.keep_driving(whole);
+    housekeeping::start(&intake.engine);
+    recovery::start(intake);
+}
+
+async fn drive_once_elected(intake: Intake, mut standing: watch::Receiver<Standing>) {
+    let engine = &intake.engine;
+    let stopping = engine.lifecycle.stopping();
+    let taking_up = async {
+        standing.wait_for(|standing| *standing != Standing::Waits).await.ok();
+        loop {
+            match engine.take_up().await {
+                Ok(whole) => return whole,
+                Err(failure) => tracing::warn!(%failure, "open commands cannot be taken up; tried again"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    if let Some(whole) = stopping.run_until_cancelled(taking_up).await {
+        drive(&intake, whole);
     }
 }
 
@@ -152,16 +236,37 @@ async fn login(settings: &Settings, github: &dyn GitHub) -> String {
 
 /// The running service, to talk to in the same process. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle(Intake);
+pub struct Handle {
+    intake: Intake,
+    election: Option<Arc<dyn Election>>,
+    standing: Option<watch::Receiver<Standing>>,
+}
 
 impl Handle {
     /// Takes a webhook; returns once it is stored durably.
     pub async fn take(&self, webhook: Webhook) -> Result<Taken, Failure> {
-        self.0.take(webhook).await
+        self.intake.take(webhook).await
     }
 
     /// Asks that a command ends; `by` says who and how, for people.
     pub async fn cancel(&self, id: &str, by: &str) -> Result<Command, Failure> {
-        self.0.engine.cancel(id, by).await
+        self.intake.engine.cancel(id, by).await
+    }
+
+    /// Lets another process drive at once. Only when nothing is driven here any more.
+    pub async fn resign(&self) {
+        if let Some(election) = &self.election {
+            election.resign().await;
+        }
+    }
+
+    /// Until another process drives, which this one did before. Never, where it is alone.
+    pub async fn deposed(&self) {
+        if let Some(mut standing) = self.standing.clone()
+            && standing.wait_for(|standing| *standing == Standing::Lost).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
     }
 }

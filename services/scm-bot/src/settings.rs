@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use kfops_kube::KubernetesSettings;
 use kfops_settings::HumanDuration;
 use kfops_store::StoreSettings;
 use kfops_telemetry::TelemetrySettings;
@@ -31,6 +32,9 @@ pub struct Settings {
     pub timeouts: TimeoutSettings,
     /// How long the ledger remembers.
     pub ledger: LedgerSettings,
+    /// Where custom resources in Kubernetes are the ledger: several replicas may run then, of which one drives. Unset: the ledger
+    /// is a folder (`state`), for one process.
+    pub kubernetes: Option<KubernetesSettings>,
     /// Deliveries that never arrived.
     pub recovery: RecoverySettings,
     /// Spans and logs.
@@ -190,6 +194,7 @@ impl Default for Settings {
             targets: TargetSettings::default(),
             timeouts: TimeoutSettings::default(),
             ledger: LedgerSettings::default(),
+            kubernetes: None,
             recovery: RecoverySettings::default(),
             telemetry: TelemetrySettings::default(),
         }

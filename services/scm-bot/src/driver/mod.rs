@@ -123,6 +123,9 @@ impl Driver {
 
     /// Until the command has ended, or the service stops; then it is resumed at the next start.
     pub(crate) async fn run(mut self) {
+        if self.adopt().await == Flow::Over {
+            return;
+        }
         loop {
             match self.advance().await {
                 Ok(Flow::On) => {}
@@ -138,10 +141,37 @@ impl Driver {
         }
     }
 
+    /// Nobody else drives it from now on.
+    async fn adopt(&mut self) -> Flow {
+        let engine = Arc::clone(&self.engine);
+        loop {
+            engine.writes(&self.command.id, self.command.version + 1);
+            match engine.ledger.adopt(self.command.clone()).await {
+                Ok(Some(command)) => {
+                    engine.knows(&command.id, command.version);
+                    self.command = command;
+                    self.trouble = None;
+                    return Flow::On;
+                }
+                Ok(None) => {}
+                Err(failure) => {
+                    tracing::warn!(command = self.command.id, %failure, "not taken up");
+                    if self.pause().await == Flow::Over {
+                        return Flow::Over;
+                    }
+                }
+            }
+            if self.recall().await == Flow::Over || self.command.state.ended() {
+                return Flow::Over;
+            }
+        }
+    }
+
     /// Waits a little before something is tried again.
     async fn pause_after(&mut self, failure: &Failure) -> Flow {
         let flow = self.pause().await;
-        if flow == Flow::On && failure.reason == Reason::StoreUnavailable { self.recall().await } else { flow }
+        let unsure = matches!(failure.reason, Reason::StoreUnavailable | Reason::ClusterUnavailable);
+        if flow == Flow::On && unsure { self.recall().await } else { flow }
     }
 
     /// After a write that may have failed, what is stored counts, as after a restart: what was only meant to be recorded
@@ -150,6 +180,10 @@ impl Driver {
         let stored = loop {
             match self.engine.ledger.get(&self.command.id).await {
                 Ok(stored) => break stored,
+                Err(failure) if failure.reason == Reason::NotFound => {
+                    tracing::error!(command = self.command.id, "somebody deleted its record; it is left as it is");
+                    return Flow::Over;
+                }
                 Err(failure) => {
                     tracing::warn!(command = self.command.id, %failure, "not read again");
                     if self.pause().await == Flow::Over {
@@ -158,6 +192,7 @@ impl Driver {
                 }
             }
         };
+        self.engine.knows(&stored.id, stored.version);
         let calls = self.command.github_calls.max(stored.github_calls);
         self.command = stored;
         self.command.github_calls = calls;

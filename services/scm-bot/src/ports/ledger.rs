@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use kfops_core::Failure;
 
 use crate::{
@@ -183,4 +184,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// Replaces the command if nobody changed it since it was read; None if somebody did. Once a command has an
     /// outcome its locks and places in queues are free, in the same transaction.
     async fn update(&self, command: Command) -> Result<Option<Command>, Failure>;
+    /// Marks a command as driven by this process from now on: what another one, which drove it before, still writes is
+    /// refused. Also compares it with the newest push, if it has not begun. None if somebody changed it since it was read.
+    async fn adopt(&self, command: Command) -> Result<Option<Command>, Failure> {
+        Ok(Some(command))
+    }
+    /// Commands that changed, by whomever, as they are stored: each in its newest state at least, in any case once what
+    /// happened can be seen again. None: nobody but this process writes.
+    fn changes(&self) -> Option<BoxStream<'static, Command>> {
+        None
+    }
 }

@@ -1,9 +1,11 @@
-//! What scm-bot needs from outside: a ledger, GitHub, the workers, random ids.
+//! What scm-bot needs from outside: a ledger, GitHub, the workers, who drives, random ids.
 
+mod election;
 mod github;
 mod ledger;
 mod workers;
 
+pub use election::{Election, Standing};
 pub use github::{
     Annotation, Button, CheckRun, DEPLOYED_LABELS, Deployment, DeploymentState, Found, GitHub, GitHubCall, Look,
     Merged, Meter, Post, PostOutcome, Review, SentDelivery, Written, deployed_label,

@@ -1,6 +1,7 @@
 //! The whole service: conversations in a simulated world (`sim`), and its adapters over real gRPC.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is wrong ends")]
 
+mod cluster;
 mod github_client;
 mod grpc;
 mod ledger;

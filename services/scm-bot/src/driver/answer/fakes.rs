@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::{
     command::{Command, Image, Merging, Model, Origin, PullRequest, Repository, Source},
     driver::Driver,
+    duty::Duty,
     engine::Engine,
     line::Line,
     local::SqliteLedger,
@@ -274,6 +275,7 @@ pub(super) async fn driver(folder: &std::path::Path, world: &World, verb: Verb) 
         freed: tokio::sync::watch::channel(()).0,
         watchers: Mutex::default(),
         wishes: Mutex::default(),
+        duty: Duty::alone(),
     });
     Driver::new(engine, command("c-9", verb), Arc::new(Notify::new()))
 }

@@ -50,6 +50,7 @@ pub(crate) fn ports(world: &Arc<World>, objects: &Arc<InMemory>, tracer: Tracer,
     let store = SimStore { world: Arc::clone(world), inner: Arc::clone(objects) };
     Ports {
         ledger: Arc::new(SimLedger(Arc::clone(world))),
+        election: None,
         github: Arc::new(SimGitHub(Arc::clone(world))),
         workers: Arc::new(SimWorkers(Arc::clone(world))),
         clock: Arc::new(SimClock(Arc::clone(world))),
