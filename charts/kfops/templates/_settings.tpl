@@ -30,9 +30,19 @@ credentials:
 {{- end }}
 {{- end }}
 
+{{/* The keys of the Secret that hold the webhook's secrets. */}}
+{{- define "kfops.webhookKeys" -}}
+{{ empty .Values.github.existingSecret | ternary (list "webhook-secret") .Values.github.webhookSecretKeys | toYaml }}
+{{- end }}
+
 {{- define "kfops.settings.gateway" -}}
 {{ include "kfops.settings.common" (dict "root" . "name" "gateway") }}
 scm_bot: {{ include "kfops.address" (dict "root" . "name" "scm-bot") }}
+webhook:
+  secret_files:
+    {{- range include "kfops.webhookKeys" . | fromYamlArray }}
+    - /etc/kfops/webhook/{{ . }}
+    {{- end }}
 api:
   hosts: [{{ .Values.host | quote }}]
   cluster:
