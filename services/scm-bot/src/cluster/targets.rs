@@ -101,7 +101,10 @@ impl ClusterLedger {
         let _one = self.0.claims.lock().await;
         for attempt in 0..TRIES {
             pause(attempt).await;
-            let command = self.fetch(id).await?.ok_or_else(|| unknown(id))?.command;
+            let kept = self.fetch(id).await?.ok_or_else(|| unknown(id))?;
+            // A former leader asks for nothing.
+            self.0.term.after(kept.term, &format!("commands/{id}"))?;
+            let command = kept.command;
             if settled(&command) {
                 let name = format!("commands/{id}");
                 let message = format!("{name} has its outcome already, it gets no lock of {target}");
@@ -157,6 +160,7 @@ impl ClusterLedger {
 
     pub(super) async fn take_from(&self, target: &str, holder: &str, now: SystemTime) -> Result<bool, Failure> {
         let _one = self.0.claims.lock().await;
+        self.0.term.after(0, target)?;
         for attempt in 0..TRIES {
             pause(attempt).await;
             let Some(mut found) = self.target(target).await? else { return Ok(false) };

@@ -20,7 +20,7 @@ use super::{
     ledger::ledger_through,
     server::Place,
 };
-use crate::ledger::create;
+use crate::ledger::{TARGET, at, create};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// As in earnest, and quicker.
@@ -144,6 +144,9 @@ async fn a_former_leader_writes_nothing_into_what_was_taken_over() {
             assert_eq!(failure.reason, Reason::StoreUnavailable);
         }
     }
+    // Nor does it get a lock in its successor's place.
+    let refused = one.ledger.claim(TARGET, "c-1", at(1)).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::StoreUnavailable);
     // Everybody else may write a wish, and the leader goes on.
     let three = ledger_through(&place, &Arc::default(), Term::default()).await;
     let wished = three.update(Command { cancel: true, ..taken }).await.unwrap().unwrap();
