@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 
 use crate::{api::Api, engine::Engine};
 pub use crate::{
-    cluster::{BuildKitSettings, Fetcher, PatienceSettings, Resources, fetch_context},
+    cluster::{BuildKitSettings, Fetcher, PatienceSettings, Resources, fetch_context, is_scan, scan},
     local::registry,
     ports::{Base, Builder, Job, Ports, Pushed, Registry, Repository, Target},
     reference::ImageName,

@@ -12,6 +12,10 @@ async fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("fetch-context") {
         return kfops_image_builder::fetch_context().await;
     }
+    // In a container of BuildKit: which packages an image holds.
+    if kfops_image_builder::is_scan() {
+        return kfops_image_builder::scan();
+    }
     kfops_boot::run::<Settings, _>("image-builder", "Kfops' image-builder: builds container images", async |start| {
         let Start { settings, tracer, listener, lifecycle } = start;
         if settings.kubernetes.is_some() {

@@ -16,6 +16,7 @@ mod builder;
 mod fetch;
 mod pack;
 mod pod;
+mod sbom;
 mod settings;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use kfops_telemetry::Tracer;
 use self::builder::ClusterBuilder;
 pub use self::{
     fetch::fetch_context,
+    sbom::{is_scan, scan},
     settings::{BuildKitSettings, Fetcher, PatienceSettings, Resources},
 };
 use crate::{

@@ -33,7 +33,9 @@ pub struct BuildKitSettings {
     pub registry_cache: bool,
     /// Whether images carry a provenance attestation (SLSA, mode min).
     pub provenance: bool,
-    /// Image that scans what was built for an SBOM attestation, e.g. docker/buildkit-syft-scanner:stable-1. Unset: no SBOM.
+    /// Image that BuildKit starts to list what is in an image, for an SBOM attestation (SPDX 2.3): that of this service, which
+    /// knows the packages of Debian, Alpine and Python, or docker.io/docker/buildkit-syft-scanner:stable-1. BuildKit pulls it with
+    /// `registry_secret`. Unset: no SBOM.
     pub sbom_scanner: Option<String>,
     /// Of the container that builds.
     pub resources: Resources,

@@ -5,7 +5,10 @@ use kfops_proto::{
     common::Reason,
 };
 
-use super::world::Cluster;
+use super::{
+    collector::{Collector, Seen},
+    world::{Cluster, trace},
+};
 use crate::world::image;
 
 const BASE: &str = "registry.registry:5000/base:1";
@@ -43,6 +46,7 @@ async fn two_images_are_built_pushed_and_found_again() {
             .filter_map(|entry| entry["annotations"]["vnd.docker.reference.type"].as_str())
             .collect();
         assert_eq!(kinds, ["attestation-manifest"], "{manifest}");
+        attestations_hold(&cluster.attested(&format!("o/n/{name}"), &manifest).await, digest);
         let content = result.content_digest.trim_start_matches("sha256:");
         let (tagged, _) = cluster.manifest(&format!("o/n/{name}"), &format!("kfops-content-{content}")).await;
         assert_eq!(tagged, *digest);
@@ -112,6 +116,49 @@ async fn a_service_that_comes_again_adopts_what_runs() {
     assert_eq!(log.matches("RUN echo begun").count(), 1, "{log}");
     assert!(log.contains("ended"), "{log}");
     cluster.nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buildkits_spans_join_the_trace() {
+    let Some(cluster) = Cluster::new().await else { return };
+    let collector = Collector::start(&cluster).await;
+    let process = cluster.start(&[&format!("buildkit.otlp_endpoint={}", collector.url)]);
+    let source = cluster.source(&[("i/Dockerfile", &dockerfile("RUN echo traced"))]).await;
+    process.create("b-1", &source, vec![image("i", "i")]).await;
+    process.service.succeeded("b-1").await;
+    let build = trace().child("builds/b-1").child("image/i").child("build").to_string();
+    let [_, trace, parent, _] = build.split('-').collect::<Vec<_>>()[..] else { panic!("{build}") };
+    let step = |spans: &[Seen]| spans.iter().find(|span| span.name.contains("RUN echo traced")).cloned();
+    cluster.eventually("the step's span", async || step(&collector.spans().await).is_some()).await;
+    let spans = collector.spans().await;
+    let mut span = step(&spans).unwrap();
+    let mut names = vec![span.name.clone()];
+    while span.parent != parent {
+        assert_eq!(span.trace, trace);
+        span =
+            spans.iter().find(|other| other.id == span.parent).unwrap_or_else(|| panic!("{span:?}: {spans:?}")).clone();
+        names.push(span.name.clone());
+    }
+    println!("{} spans; {names:?}", spans.len());
+}
+
+/// Provenance by BuildKit, and an SBOM with packages of the base image.
+fn attestations_hold(attested: &[(String, serde_json::Value)], digest: &str) {
+    let of = |kind: &str| {
+        &attested.iter().find(|(found, _)| found.starts_with(kind)).unwrap_or_else(|| panic!("{kind}: {attested:?}")).1
+    };
+    let provenance = of("https://slsa.dev/provenance/");
+    assert!(provenance["predicate"].is_object(), "{provenance}");
+    let sbom = of("https://spdx.dev/Document");
+    assert!(!sbom["subject"].as_array().unwrap().is_empty(), "{sbom}");
+    let packages = sbom["predicate"]["packages"].as_array().unwrap();
+    let known = |start: &str| {
+        packages.iter().any(|package| {
+            package["externalRefs"][0]["referenceLocator"].as_str().is_some_and(|url| url.starts_with(start))
+        })
+    };
+    assert!(known("pkg:deb/debian/libc6@"), "{sbom}");
+    println!("{digest}: {} packages", packages.len());
 }
 
 /// BuildKit shows what a step writes behind its number and the seconds.

@@ -1,7 +1,8 @@
 //! Builds in a real cluster: the one that KFOPS_TEST_CLUSTER (a kubeconfig) leads to, with its registry and its S3.
 
 mod builds;
-mod fetcher;
+mod collector;
+mod image;
 mod obstacles;
 mod proxy;
 mod world;

@@ -10,6 +10,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Namespace, Pod, Secret, ServiceAccount},
 };
+use kfops_core::TraceContext;
 use kfops_kube::{KubernetesSettings, connect};
 use kfops_proto::build::{Build, CreateBuildRequest, ImageResult, ImageSpec};
 use kfops_store::{Store, StoreOptions};
@@ -19,7 +20,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{fetcher, proxy};
+use super::{image, proxy};
 use crate::world::Running;
 
 /// What all services of a test share.
@@ -27,16 +28,22 @@ pub(super) struct Cluster {
     pub(super) client: Client,
     pub(super) namespace: String,
     pub(super) store: Store,
-    folder: tempfile::TempDir,
+    /// What the services keep; it goes with the test.
+    _folder: tempfile::TempDir,
     set: Vec<String>,
     environment: Vec<(String, String)>,
-    registry: String,
+    pub(super) registry: String,
 }
 
 /// A running service.
 pub(super) struct Process {
     child: Child,
     pub(super) service: Running,
+}
+
+/// In which every build is asked for.
+pub(super) fn trace() -> TraceContext {
+    TraceContext::from_random([7; 24])
 }
 
 fn variable(name: &str) -> String {
@@ -82,7 +89,10 @@ impl Cluster {
         let host = |url: &str| url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let hosts = [(inside.clone(), registry.clone()), (host(&s3_inside), host(&s3))].into();
         let proxy = proxy::start(hosts).await;
-        let fetcher = fetcher::image(&registry).await;
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_kfops-image-builder"));
+        let fetcher = image::push(&registry, "kfops-it/image-builder", program).await;
+        // As BuildKit in a pod finds it.
+        let scanner = fetcher.replacen("registry.test", &inside, 1);
         let set = vec![
             "listen=127.0.0.1:0".to_owned(),
             format!("state={}", folder.path().join("state").display()),
@@ -93,6 +103,8 @@ impl Cluster {
             format!("buildkit.image={}", variable("KFOPS_TEST_BUILDKIT_IMAGE")),
             "buildkit.command=[/usr/local/bin/build-image]".into(),
             format!("buildkit.fetcher.image={fetcher}"),
+            format!("buildkit.fetcher.command=[{}]", image::PROGRAM),
+            format!("buildkit.sbom_scanner={scanner}"),
             r#"buildkit.resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}}"#.into(),
             r#"buildkit.patience={"objects": "4s", "registry": "4s", "capacity": "4s", "node": "20s"}"#.into(),
             "shutdown_patience=1s".into(),
@@ -100,7 +112,7 @@ impl Cluster {
         let environment =
             vec![("http_proxy".into(), format!("http://{proxy}")), ("no_proxy".into(), "127.0.0.1".into())];
         let store = Store::open(outside).unwrap();
-        let cluster = Self { client, namespace, store, folder, set, environment, registry };
+        let cluster = Self { client, namespace, store, _folder: folder, set, environment, registry };
         let accounts: Api<ServiceAccount> = cluster.api();
         cluster
             .eventually("the default service account", async || accounts.get_opt("default").await.unwrap().is_some())
@@ -151,8 +163,27 @@ impl Cluster {
 
     /// A manifest of the registry.
     pub(super) async fn manifest(&self, path: &str, reference: &str) -> (String, serde_json::Value) {
+        self.get(path, &format!("manifests/{reference}")).await
+    }
+
+    /// What is attested about an image: what it is about, and what it says.
+    pub(super) async fn attested(&self, path: &str, index: &serde_json::Value) -> Vec<(String, serde_json::Value)> {
+        let entries = index["manifests"].as_array().unwrap();
+        let about =
+            |entry: &&serde_json::Value| entry["annotations"]["vnd.docker.reference.type"] == "attestation-manifest";
+        let entry = entries.iter().find(about).unwrap();
+        let (_, manifest) = self.manifest(path, entry["digest"].as_str().unwrap()).await;
+        let mut all = Vec::new();
+        for layer in manifest["layers"].as_array().unwrap() {
+            let kind = layer["annotations"]["in-toto.io/predicate-type"].as_str().unwrap().to_owned();
+            all.push((kind, self.get(path, &format!("blobs/{}", layer["digest"].as_str().unwrap())).await.1));
+        }
+        all
+    }
+
+    async fn get(&self, path: &str, what: &str) -> (String, serde_json::Value) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let url = format!("http://{}/v2/{}/{path}/manifests/{reference}", self.registry, self.namespace);
+        let url = format!("http://{}/v2/{}/{path}/{what}", self.registry, self.namespace);
         let accepted = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
         let answer = client.get(url).header("accept", accepted).send().await.unwrap();
         let digest = answer.headers()["docker-content-digest"].to_str().unwrap().to_owned();
@@ -206,8 +237,7 @@ impl Process {
     ) -> Build {
         let build = Build { source: Some(source.clone()), images, ..Build::default() };
         let message = CreateBuildRequest { build: Some(build), build_id: id.into(), ..Default::default() };
-        let request =
-            kfops_rpc::request(message, Some(&kfops_core::TraceContext::from_random([7; 24])), Duration::from_secs(60));
+        let request = kfops_rpc::request(message, Some(&trace()), Duration::from_secs(60));
         self.service.client.clone().create_build(request).await.unwrap().into_inner()
     }
 

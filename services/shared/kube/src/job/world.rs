@@ -41,9 +41,9 @@ pub(super) struct World {
 
 /// Something has changed.
 pub(super) enum Change {
-    Job(Event<Job>),
-    Pod(Event<Pod>),
-    Told(Event<Told>),
+    Job(Box<Event<Job>>),
+    Pod(Box<Event<Pod>>),
+    Told(Box<Event<Told>>),
     /// A watch broke; it is begun again.
     Broken(Failure),
 }
@@ -63,9 +63,15 @@ pub(super) fn watch(client: &Client, namespace: &str, name: &str) -> BoxStream<'
     let pods = Config::default().labels(&format!("{JOB_NAME}={name}"));
     let told = Config::default().fields("type=Warning");
     let streams = [
-        changes(Api::namespaced(client.clone(), namespace), job, format!("jobs/{name}"), Change::Job),
-        changes(Api::namespaced(client.clone(), namespace), pods, format!("pods of jobs/{name}"), Change::Pod),
-        changes(Api::namespaced(client.clone(), namespace), told, format!("events of {namespace}"), Change::Told),
+        changes(Api::namespaced(client.clone(), namespace), job, format!("jobs/{name}"), |event| {
+            Change::Job(Box::new(event))
+        }),
+        changes(Api::namespaced(client.clone(), namespace), pods, format!("pods of jobs/{name}"), |event| {
+            Change::Pod(Box::new(event))
+        }),
+        changes(Api::namespaced(client.clone(), namespace), told, format!("events of {namespace}"), |event| {
+            Change::Told(Box::new(event))
+        }),
     ];
     futures::stream::select_all(streams).boxed()
 }
@@ -110,17 +116,17 @@ impl World {
 
     pub(super) fn apply(&mut self, change: Change) {
         match change {
-            Change::Job(event) => self.jobs.apply(event),
+            Change::Job(event) => self.jobs.apply(*event),
             Change::Pod(event) => {
-                if let Event::Delete(pod) = &event {
+                if let Event::Delete(pod) = event.as_ref() {
                     self.gone = Some(pod.clone());
                 }
-                self.pods.apply(event);
+                self.pods.apply(*event);
             }
             Change::Told(event) => {
                 let name = self.name.clone();
                 // Pods are called after their Job.
-                self.told.apply_if(event, |told| {
+                self.told.apply_if(*event, |told| {
                     told.involved_object.name.as_deref().is_some_and(|of| of.starts_with(&name))
                 });
                 while self.told.now.len() > MAX_TOLD {
