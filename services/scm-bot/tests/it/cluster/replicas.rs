@@ -32,6 +32,7 @@ use super::{
 use crate::sim::{World, bot, digest::digest, hub::Sent};
 
 const PATIENCE: Duration = Duration::from_secs(180);
+
 /// A process: its runtime is its life.
 struct Replica {
     runtime: Runtime,
