@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use kfops_core::{Failure, Reason};
 use kfops_settings::HumanDuration;
+use kfops_store::StoreSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +26,9 @@ pub struct KfpSettings {
     /// Where artifacts go, e.g. `minio://mlpipeline/v2/artifacts`. Unset: as the ConfigMap `kfp-launcher` of the namespace
     /// says, then what KFP does without it.
     pub pipeline_root: Option<String>,
-    /// The object store of the pipeline root, as this service reaches it: `s3://` with the pipeline root's bucket.
-    pub artifacts: String,
+    /// The object store of the pipeline root, as this service reaches it: `s3://` with the pipeline root's bucket, or a mapping
+    /// with the endpoint and where its credentials are, as for `store`.
+    pub artifacts: StoreSettings,
     /// Where artifacts are found: `auto` asks KFP for its version, `path` is the way up to 2.17, `view` that of later ones.
     pub artifact_location: ArtifactLocation,
     /// Address of ML Metadata's gRPC server, which holds the metrics of runs up to 2.17. Unset, or away: runs have none.

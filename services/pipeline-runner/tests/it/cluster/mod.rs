@@ -54,7 +54,7 @@ pub(crate) fn kfp(url: String, bucket: &TempDir) -> KfpSettings {
     KfpSettings {
         url,
         pipeline_root: Some("minio://mlpipeline/v2/artifacts".into()),
-        artifacts: format!("file://{}", bucket.path().display()),
+        artifacts: format!("file://{}", bucket.path().display()).into(),
         poll: millis(50),
         requests_per_second: 500.0,
         request_timeout: millis(5000),

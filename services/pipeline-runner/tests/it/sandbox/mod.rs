@@ -81,7 +81,7 @@ impl World {
             kfp: Some(KfpSettings {
                 url: "http://127.0.0.1:9".into(),
                 pipeline_root: Some("minio://bucket/root".into()),
-                artifacts: format!("file://{}", folder.path().display()),
+                artifacts: format!("file://{}", folder.path().display()).into(),
                 ..KfpSettings::default()
             }),
             sandbox: Some(SandboxSettings {
