@@ -51,7 +51,7 @@ async fn fetch() -> Result<(), Failure> {
         attempt += 1;
         tokio::time::sleep(PAUSE).await;
     }
-    let store = Store::open(&format!("file://{}", place.path().display()))?;
+    let store = Store::open(format!("file://{}", place.path().display()))?;
     // A container that is started again finds what the first one left.
     tokio::fs::remove_dir_all(into).await.ok();
     extract_source(&store, &SourceRef { key: "context".into(), digest }, into, ArchiveLimits::default()).await

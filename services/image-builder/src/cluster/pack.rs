@@ -68,7 +68,7 @@ mod tests {
         fs::write(folder.join("a/run"), "1").unwrap();
         fs::set_permissions(folder.join("a/run"), fs::Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink("../Dockerfile", folder.join("a/link")).unwrap();
-        let store = Store::open(&format!("file://{}", place.path().join("store").display())).unwrap();
+        let store = Store::open(format!("file://{}", place.path().join("store").display())).unwrap();
         let archive = place.path().join("context.tar.gz");
         let digest = pack(&folder, &archive).unwrap();
         store.put_file("x", &archive).await.unwrap();

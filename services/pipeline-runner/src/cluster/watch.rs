@@ -123,7 +123,8 @@ impl KfpExecutor {
             let found = fold(&run, spec, &mut Names::default());
             let open = found.iter().any(|found| matches!(found.task.state, State::Pending | State::Running));
             // A run that succeeded has run something.
-            if !open && !(found.is_empty() && run.state() == Kfp::Succeeded) {
+            let nothing_yet = found.is_empty() && run.state() == Kfp::Succeeded;
+            if !open && !nothing_yet {
                 break;
             }
             tokio::time::sleep(self.settings.poll.get()).await;

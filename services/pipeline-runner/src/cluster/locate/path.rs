@@ -115,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn artifacts_are_found_where_they_can_be_told_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("file://{}", folder.path().display())).unwrap();
+        let store = Store::open(format!("file://{}", folder.path().display())).unwrap();
         for key in [
             "p/r/Shown name/s1/model/a/b",
             "p/r/Shown name/s1/executor-logs",

@@ -1,6 +1,6 @@
 //! Jobs on a real cluster: the one that KFOPS_TEST_CLUSTER (a kubeconfig) leads to.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod jobs;
 mod obstacles;
