@@ -89,7 +89,8 @@ impl Client {
         if !(200..300).contains(&status) {
             return Err(said(status, &bytes));
         }
-        let strange = |error: &dyn std::fmt::Display| Problem::Unanswered(format!("the answer is not KFP's JSON: {error}"));
+        let strange =
+            |error: &dyn std::fmt::Display| Problem::Unanswered(format!("the answer is not KFP's JSON: {error}"));
         match serde_json::from_slice(&bytes) {
             Ok(object @ Value::Object(_)) => serde_json::from_value(object).map_err(|error| strange(&error)),
             // A list would be taken for a message's fields in their order.
