@@ -89,7 +89,8 @@ def next_tasks(row):
             ],
             "artifacts": [
                 {"artifacts": artifacts(key, uri, values.get(key) or {}), "type": "OUTPUT", "artifact_key": key}
-                for key, uri in task["uris"].items()
+                # What the launcher keeps of the container's output is an output like the others.
+                for key, uri in (task["uris"] | ({"executor-logs": task["log"]} if task["log"] else {})).items()
             ],
         }
         entry["outputs"] = without_empty(outputs)

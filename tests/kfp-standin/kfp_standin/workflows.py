@@ -152,7 +152,7 @@ class Workflow:
             node = Node(name, "Running", when, driver)
             inner = Node("executor", "Running", when, node)
             self.nodes += [driver, node, inner]
-            self.tasks[task] = {"nodes": [node, inner], "name": name, "salt": str(uuid.uuid4()), "event": None, "uris": {}}
+            self.tasks[task] = {"nodes": [node, inner], "name": name, "salt": str(uuid.uuid4()), "event": None, "uris": {}, "log": None}
             self.changed += 1
 
     def finish(self, event, folder):
@@ -161,6 +161,7 @@ class Workflow:
         task["event"] = event
         path = self.leaves.get(task["name"], (task["name"],))[0]
         prefix = f"{self.root}/{self.pipeline['pipelineInfo']['name']}/{self.run_id}/{path}/{task['salt']}"
+        task["log"] = f"{prefix}/executor-logs"
         files = {"executor-logs": os.path.join(folder, "logs", f"{event['task']}.log")}
         inside = os.path.join(folder, "artifacts") + os.sep
         for output, path in event.get("artifacts", {}).items():

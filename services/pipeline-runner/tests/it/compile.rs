@@ -139,15 +139,16 @@ async fn several_pipelines_need_a_name() {
 
 #[tokio::test]
 async fn a_compilation_without_end_is_ended() {
-    let change = |settings: &mut Settings| settings.compile_timeout = HumanDuration::from_secs(2);
+    let change = |settings: &mut Settings| settings.compile_timeout = HumanDuration::from_secs(8);
     let mut runner = Runner::with(change, Tracer::disabled()).await;
     let begun = Instant::now();
+    // Importing kfp alone may take seconds on a busy machine.
     let version = runner.compile("p.py", &[("p.py", "import time\nprint('begun')\nwhile True: time.sleep(1)\n")]).await;
     let failure = failure(&version);
     assert_eq!(failure.reason, Reason::CompileTimeout);
-    assert!(failure.message.contains("2s"), "{}", failure.message);
+    assert!(failure.message.contains("8s"), "{}", failure.message);
     assert!(failure.log_tail.contains("begun"), "{}", failure.log_tail);
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(40));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::problem::{Problem, said};
@@ -88,8 +89,14 @@ impl Client {
         if !(200..300).contains(&status) {
             return Err(said(status, &bytes));
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Problem::Unanswered(format!("the answer is not KFP's JSON: {error}")))
+        let strange =
+            |error: &dyn std::fmt::Display| Problem::Unanswered(format!("the answer is not KFP's JSON: {error}"));
+        match serde_json::from_slice(&bytes) {
+            Ok(object @ Value::Object(_)) => serde_json::from_value(object).map_err(|error| strange(&error)),
+            // A list would be taken for a message's fields in their order.
+            Ok(_) => Err(strange(&"no object")),
+            Err(error) => Err(strange(&error)),
+        }
     }
 
     /// Read anew each time: the kubelet replaces it before it ends.
