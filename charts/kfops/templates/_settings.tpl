@@ -102,9 +102,7 @@ buildkit:
   {{- with .Values.images.pullSecrets }}
   image_pull_secrets: {{ . | toJson }}
   {{- end }}
-  {{- with .Values.builds.sbomScanner }}
-  sbom_scanner: {{ . | quote }}
-  {{- end }}
+  sbom_scanner: {{ .Values.builds.sbomScanner | default (include "kfops.image" (dict "root" . "name" "image-builder")) | quote }}
   disk: {{ .Values.builds.disk | quote }}
   resources: {{ .Values.builds.resources | toJson }}
   node_selector: {{ .Values.builds.nodeSelector | toJson }}
