@@ -24,6 +24,8 @@ pub(super) struct Leaf {
     pub(super) folders: BTreeSet<String>,
     /// Output artifacts that it declares.
     pub(super) outputs: BTreeSet<String>,
+    /// Tasks in the longest chain of those that it waits for.
+    pub(super) depth: usize,
 }
 
 impl Spec {
@@ -34,7 +36,10 @@ impl Spec {
         let executors = pipeline.pointer("/deploymentSpec/executors").and_then(Value::as_object).unwrap_or(&empty);
         let dags =
             components.values().chain(pipeline.get("root")).filter_map(|component| component.pointer("/dag/tasks"));
-        for (key, task) in dags.filter_map(Value::as_object).flatten() {
+        let dags = dags.filter_map(Value::as_object).map(|tasks| (tasks, depths(tasks)));
+        for (key, task, depth) in dags.flat_map(|(tasks, depths)| {
+            tasks.iter().map(move |(key, task)| (key, task, depths.get(key.as_str()).copied().unwrap_or_default()))
+        }) {
             let component = text(task, "/componentRef/name").and_then(|name| components.get(name));
             let Some(component) = component else { continue };
             let Some(label) = text(component, "/executorLabel") else { continue };
@@ -42,6 +47,7 @@ impl Spec {
             if let Some(image) = executors.get(label).and_then(|executor| text(executor, "/container/image")) {
                 image.clone_into(&mut leaf.image);
             }
+            leaf.depth = leaf.depth.max(depth);
             leaf.folders.insert(key.clone());
             leaf.folders.extend(text(task, "/taskInfo/name").filter(|name| !name.is_empty()).map(str::to_owned));
             let outputs = component.pointer("/outputDefinitions/artifacts").and_then(Value::as_object);
@@ -49,6 +55,28 @@ impl Spec {
         }
         Self { name: text(pipeline, "/pipelineInfo/name").unwrap_or_default().to_owned(), leaves }
     }
+}
+
+/// How many tasks of its DAG each waits for, one after the other.
+fn depths(tasks: &Map<String, Value>) -> BTreeMap<&str, usize> {
+    let mut depths: BTreeMap<&str, usize> = tasks.keys().map(|key| (key.as_str(), 0)).collect();
+    // As often as the longest chain is long. A circle, which KFP refuses, ends it too; so does a chain that nobody reads.
+    for _ in 0..tasks.len().min(100) {
+        let mut deeper = false;
+        for (key, task) in tasks {
+            let before = task.get("dependentTasks").and_then(Value::as_array).into_iter().flatten();
+            let behind = before.filter_map(Value::as_str).filter_map(|before| depths.get(before)).max();
+            let depth = behind.map_or(0, |depth| (depth + 1).min(tasks.len()));
+            if depths.get(key.as_str()).is_some_and(|known| depth > *known) {
+                depths.insert(key, depth);
+                deeper = true;
+            }
+        }
+        if !deeper {
+            break;
+        }
+    }
+    depths
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
@@ -165,6 +193,14 @@ mod tests {
         assert_eq!((inner.image.as_str(), inner.outputs.len()), ("i", 1));
         assert!(inner.folders.contains("shown") && inner.folders.contains("inner"));
         assert!(Spec::of(&json!({"root": []})).leaves.is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_deeper() {
+        let tasks = json!({"a": {"dependentTasks": ["c"]}, "b": {}, "c": {"dependentTasks": ["b", "nobody"]}});
+        let circle = json!({"a": {"dependentTasks": ["b"]}, "b": {"dependentTasks": ["a"]}});
+        assert_eq!(depths(tasks.as_object().unwrap()), BTreeMap::from([("a", 2), ("b", 0), ("c", 1)]));
+        assert!(depths(circle.as_object().unwrap()).values().all(|depth| *depth <= 2));
     }
 
     #[test]

@@ -58,13 +58,11 @@ pub(super) fn fold(run: &Run, spec: &Spec, names: &mut Names) -> Vec<Found> {
     let old = run.details().iter().filter(|node| spec.leaves.contains_key(&node.display_name)).map(of_node);
     let new = run.tasks.iter().filter(|task| is_leaf(task, spec)).map(of_task);
     let mut found: Vec<Found> = old.chain(new).take(TASKS).collect();
-    // KFP lists them by their ids, which mean nothing.
+    // KFP lists them by their ids, which mean nothing; its times are whole seconds, in which one may wait for the other.
+    let depth = |found: &Found| spec.leaves.get(&found.key).map_or(0, |leaf| leaf.depth);
     found.sort_by(|a, b| {
-        (a.task.start_time.is_none(), a.task.start_time, &a.id).cmp(&(
-            b.task.start_time.is_none(),
-            b.task.start_time,
-            &b.id,
-        ))
+        let key = |found: &Found| (found.task.start_time.is_none(), found.task.start_time, depth(found));
+        key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
     });
     for task in &mut found {
         task.task.name = names.of(&task.id, &task.key);
