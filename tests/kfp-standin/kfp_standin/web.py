@@ -142,6 +142,9 @@ def server(address, routes):
                 self.close_connection = True
             except Reset:
                 self.close_connection = True
+            except (BrokenPipeError, ConnectionResetError):
+                # The caller did not wait for the answer.
+                self.close_connection = True
             except Exception:
                 traceback.print_exc()
                 self.answer(grpc(13, "the stand-in has a fault"))
