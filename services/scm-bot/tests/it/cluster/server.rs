@@ -8,6 +8,7 @@ use std::{
 
 use k8s_openapi::{
     api::{
+        authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
         core::v1::Namespace,
         rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
     },
@@ -123,7 +124,8 @@ impl Place {
                 namespace: None,
             }]),
         };
-        Api::<RoleBinding>::default_namespaced(client).create(&post, &binding).await.unwrap();
+        Api::<RoleBinding>::default_namespaced(client.clone()).create(&post, &binding).await.unwrap();
+        granted(client, &namespace).await;
         Some(Self { namespace, kubeconfig })
     }
 
@@ -144,6 +146,29 @@ impl Place {
     /// As who runs the cluster.
     pub(crate) async fn admin(&self) -> Client {
         Client::try_from(config(self.kubeconfig, Some(&self.namespace), None).await).unwrap()
+    }
+}
+
+/// The API server asks its cache who may what, which hears of a new binding a little later.
+async fn granted(client: Client, namespace: &str) {
+    let attributes = ResourceAttributes {
+        group: Some("kfops.dev".into()),
+        namespace: Some(namespace.into()),
+        resource: Some("commands".into()),
+        verb: Some("create".into()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SubjectAccessReviewSpec {
+        resource_attributes: Some(attributes),
+        user: Some(BOT.into()),
+        ..SubjectAccessReviewSpec::default()
+    };
+    let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let api: Api<SubjectAccessReview> = Api::all(client);
+    while !api.create(&PostParams::default(), &review).await.unwrap().status.unwrap().allowed {
+        assert!(tokio::time::Instant::now() < deadline, "the rights never counted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
