@@ -84,7 +84,8 @@ async fn in_a_cluster_what_fails_is_named_and_undone() {
     assert_eq!(ended(&mut process, "one").await.state(), State::Succeeded);
     let sample = ("serving/sample.json", crate::world::SAMPLE);
     let image = crate::world::TEMPLATE.replace("modelFormat:", "image: registry.test/nothing/there:1, modelFormat:");
-    let memory = crate::world::TEMPLATE.replace("modelFormat:", "resources: {limits: {memory: 40Mi}}, modelFormat:");
+    let memory = crate::world::TEMPLATE
+        .replace("modelFormat:", "resources: {requests: {memory: 40Mi}, limits: {memory: 40Mi}}, modelFormat:");
     let large = crate::world::TEMPLATE
         .replace("modelFormat:", "resources: {requests: {cpu: '900'}, limits: {cpu: '900'}}, modelFormat:");
     let runtime = crate::world::TEMPLATE.replace("modelFormat:", "runtime: not-there, modelFormat:");
